@@ -1,0 +1,104 @@
+//! What a commit is to the swarm: a user commit or a merge commit.
+
+use crate::id::{CommitHash, PeerId};
+
+/// The author name of every merge commit.
+pub const MERGE_AUTHOR_NAME: &str = "doltswarm";
+/// The author e-mail of every merge commit.
+pub const MERGE_AUTHOR_EMAIL: &str = "merge@doltswarm";
+
+/// A commit as the engine describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitInfo {
+    /// Its hash.
+    pub hash: CommitHash,
+    /// Its parents in the engine's order; empty for a root.
+    pub parents: Vec<CommitHash>,
+    /// The author's name.
+    pub author_name: String,
+    /// The author's e-mail.
+    pub author_email: String,
+    /// The whole message.
+    pub message: String,
+    /// Seconds since 1970-01-01 UTC.
+    pub seconds: i64,
+}
+
+impl CommitInfo {
+    /// Returns `(ours, theirs)` where this commit has the form of a merge commit.
+    ///
+    /// The form proves nothing about the content: a merge commit is vouched for by the signed user
+    /// commit above it, or by being derived again.
+    pub fn as_merge(&self) -> Option<(CommitHash, CommitHash)> {
+        let [ours, theirs] = self.parents[..] else { return None };
+        let is_merge = self.author_name == MERGE_AUTHOR_NAME
+            && self.author_email == MERGE_AUTHOR_EMAIL
+            && self.message == merge_message(&ours, &theirs);
+        is_merge.then_some((ours, theirs))
+    }
+}
+
+/// The message of the merge commit of `theirs` into `ours`.
+pub fn merge_message(ours: &CommitHash, theirs: &CommitHash) -> String {
+    format!("merge {theirs} into {ours}")
+}
+
+/// A user commit as the commit graph knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserCommit {
+    /// Its hash.
+    pub hash: CommitHash,
+    /// The user commits it builds on, none of which is an ancestor of another; sorted by hash.
+    /// Empty only for the founding commit.
+    pub builds_on: Vec<CommitHash>,
+    /// The peer whose signature it carries.
+    pub signer: PeerId,
+}
+
+/// What a swarm does when two versions of a row meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConflictPolicy {
+    /// The later head's version stands, the other is recorded in `swarm_conflicts`.
+    Settle,
+    /// The head that conflicts is parked.
+    Park,
+}
+
+impl ConflictPolicy {
+    /// The word for it on the command line and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Settle => "settle",
+            Self::Park => "park",
+        }
+    }
+
+    /// Reads the word for it.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Settle, Self::Park].into_iter().find(|policy| policy.as_str() == word)
+    }
+}
+
+/// A storage engine; one swarm uses one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// DoltLite, embedded.
+    DoltLite,
+    /// A `dolt sql-server` beside the node.
+    Dolt,
+}
+
+impl EngineKind {
+    /// The word for it on the command line and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DoltLite => "doltlite",
+            Self::Dolt => "dolt",
+        }
+    }
+
+    /// Reads the word for it.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::DoltLite, Self::Dolt].into_iter().find(|kind| kind.as_str() == word)
+    }
+}

@@ -1,0 +1,238 @@
+//! Every bound in one place: what it limits, in which unit, and why this number.
+
+use std::time::Duration;
+
+/// How many bytes a hash of the engine has.
+pub const HASH_BYTES: usize = 20;
+
+// The graph and the fold.
+
+/// How many heads one peer may name at once. Heads are at most the number of writers that have not
+/// seen each other; more than this is abuse.
+pub const HEADS_MAX: usize = 1_024;
+/// How many commits one pull may bring from one peer before it is refused. A first clone is not a
+/// pull.
+pub const PULL_COMMITS_MAX: usize = 1_000_000;
+/// How many merge commits may lie between a user commit and the user commits it builds on.
+pub const MERGE_DEPTH_MAX: usize = 4 * HEADS_MAX;
+/// How many steps one walk may take to see what builds on what. Honest histories take about ten for
+/// each commit; this is seconds of work for a tangled one.
+pub const WALK_STEPS_MAX: usize = 64 << 20;
+/// How many merges are remembered in memory; a forgotten one is only made again.
+pub const MERGES_REMEMBERED_MAX: usize = 65_536;
+/// How often in a row a fold is begun anew for newer heads before it is known. More would merge less
+/// in vain; without a limit a busy swarm would never move main.
+pub const FOLD_RESTARTS_MAX: u32 = 3;
+
+// Peers, adverts and timers.
+
+/// How many peers a node knows. Beyond it the least recently seen is forgotten.
+pub const PEERS_MAX: usize = 1_024;
+/// How many peers are named as told in one advert.
+pub const ADVERT_TOLD_MAX: usize = 256;
+/// How many pulls run at once.
+pub const PULLS_AT_ONCE_MAX: usize = 4;
+/// How many heads are remembered as known to one peer. Beyond it only those that are ours are kept.
+pub const KNOWN_HEADS_MAX: usize = 4 * HEADS_MAX;
+/// How often each peer is asked for its heads, before jitter of up to a half.
+pub const ANTI_ENTROPY_INTERVAL: Duration = Duration::from_secs(10);
+/// The first wait after a failure; it doubles up to [`RETRY_DELAY_MAX`], with jitter of up to a half.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
+/// The longest wait between retries.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(15);
+/// How long after telling a peer it is asked whether it has arrived, before jitter of up to a half.
+pub const CONFIRM_DELAY: Duration = Duration::from_secs(1);
+/// How long heads that failed verification are left alone the first time; it doubles up to
+/// [`REJECTED_RETRY_DELAY_MAX`], until the peer is in step or the membership changes.
+pub const REJECTED_RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
+/// The longest that heads that failed verification are left alone.
+pub const REJECTED_RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
+/// How long two mains must differ at equal heads before the engines are said to disagree: folding is
+/// much faster.
+pub const DISAGREEMENT_DELAY: Duration = Duration::from_secs(5);
+/// How long main waits before it looks again whether another program's uncommitted work is gone.
+pub const DIRTY_RETRY_DELAY: Duration = Duration::from_millis(250);
+
+// Messages.
+
+/// The largest control message, in bytes: [`HEADS_MAX`] heads and [`ADVERT_TOLD_MAX`] peers fit.
+pub const CONTROL_MESSAGE_BYTES_MAX: usize = 64 << 10;
+/// How many signed commits travel in one message.
+pub const COMMITS_PER_MESSAGE_MAX: usize = 512;
+/// How many hashes one request for chunks may name.
+pub const CHUNKS_PER_REQUEST_MAX: usize = 4_096;
+/// How many bytes of chunks a peer sends unasked as the difference of two commits; beyond it the
+/// asker goes on level by level.
+pub const DIFFERENCE_BYTES_MAX: usize = 256 << 20;
+/// How many commits of the asker a difference is made against: those that differ least.
+pub const DIFFERENCE_BASES_MAX: usize = 4;
+/// How many chunks are read to find out what the asker has before the difference is cut short.
+pub const DIFFERENCE_BASE_CHUNKS_MAX: usize = 65_536;
+/// How many batches of a difference wait for the network.
+pub const DIFFERENCE_BATCHES_WAITING_MAX: usize = 2;
+/// How many bytes of chunks travel in one message, unless a single chunk is larger.
+pub const CHUNK_MESSAGE_BYTES: usize = 256 << 10;
+/// The largest chunk accepted, in bytes. Prolly nodes are a few KiB; a large blob is one chunk.
+pub const CHUNK_BYTES_MAX: usize = 64 << 20;
+/// The longest name of a peer, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+/// How many addresses of one peer are kept.
+pub const ADDRESSES_PER_PEER_MAX: usize = 8;
+/// How many peer records travel in one reply.
+pub const PEER_RECORDS_MAX: usize = 256;
+/// How many grants a swarm may have.
+pub const GRANTS_MAX: usize = 4_096;
+/// How many grants wait for their granter to be an admin. They are never passed on, so a stranger who
+/// fills this hurts nobody: grants are sent in an order in which none has to wait.
+pub const GRANTS_PENDING_MAX: usize = 256;
+/// The largest encoded grant, in bytes.
+pub const GRANT_BYTES_MAX: usize = 512;
+
+// Time on the network.
+
+/// How long a dial may take.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a small call may take.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a transfer may go without a byte arriving.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+// The library.
+
+/// How many of the newest user commits have their signature as a tag of the database. Every tag
+/// costs at each commit, because the engine writes all refs anew.
+pub const SIGNATURE_TAGS_MAX: usize = 16;
+/// How many events a slow listener may lag behind before it loses the oldest.
+pub const EVENTS_BUFFERED_MAX: usize = 1_024;
+/// How many rows one query returns at most.
+pub const QUERY_ROWS_MAX: usize = 1_000_000;
+/// The longest commit message, in bytes. DoltLite takes 64 KiB for the whole commit, its author and
+/// parents included.
+pub const COMMIT_MESSAGE_BYTES_MAX: usize = 60 << 10;
+/// The most SQL one exec takes, in bytes.
+pub const SQL_BYTES_MAX: usize = 256 << 20;
+
+// Invites and waiting.
+
+/// How many bytes a ticket's secret has.
+pub const INVITE_SECRET_BYTES: usize = 16;
+/// How long a pull that the application asked for is waited for.
+pub const PULL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a wait asks the peers again for their heads.
+pub const WAIT_INTERVAL: Duration = Duration::from_millis(50);
+/// How long opening a node waits for main to become the fold of the heads.
+pub const SETTLE_AT_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+// The node's directory: its store, configuration, gateway and staging.
+
+/// How much memory the node's store keeps its pages in, in bytes. redb's own default is 1 GiB.
+pub const STORE_CACHE_BYTES: usize = 16 << 20;
+/// How many of the node's own commits may wait in memory for the store before they are written.
+pub const STORE_PENDING_MAX: usize = 1_024;
+/// The longest reason kept for a merge that is impossible or a head that was rejected, in bytes.
+pub const REASON_BYTES_MAX: usize = 4 << 10;
+/// The longest address of a peer, in bytes: a host name has at most 253, and a port.
+pub const ADDRESS_BYTES_MAX: usize = 264;
+/// How finely the store keeps when a peer was last seen. A disk sync for less would buy nothing.
+pub const LAST_SEEN_GRAIN: Duration = Duration::from_secs(60);
+/// How many invites a node keeps. Used and expired ones make room first.
+pub const INVITES_MAX: usize = 1_024;
+/// How many rejected heads a node remembers; a forgotten one is only fetched and rejected again.
+pub const REJECTED_MAX: usize = 4_096;
+/// The largest `config.toml`, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 64 << 10;
+/// The longest text that is looked at as a ticket, in bytes. One with all addresses has about 430.
+pub const TICKET_TEXT_BYTES_MAX: usize = 2 << 10;
+/// How many connections the gateway has at once. The engine uses one for each fetch.
+pub const GATEWAY_CONNECTIONS_MAX: usize = 32;
+/// The largest head of a request to the gateway, in bytes. The engine's have about 200.
+pub const GATEWAY_HEADER_BYTES_MAX: usize = 8 << 10;
+/// The largest reply of the gateway, in bytes: the engine's client takes no more.
+pub const GATEWAY_REPLY_BYTES_MAX: usize = 1 << 30;
+/// How long a client of the gateway may take to send one request, from its first byte to its last.
+pub const GATEWAY_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection to the gateway may say nothing between two requests.
+pub const GATEWAY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many bytes of arrived chunks wait in memory before they go to the staging file. What a small
+/// pull brings never touches the disk; at a crash no more than this is fetched again.
+pub const STAGING_MEMORY_BYTES: usize = 1 << 20;
+/// How many chunks may be staged: the index takes about 64 bytes of memory for each.
+pub const STAGING_CHUNKS_MAX: usize = 16 << 20;
+// Connections.
+
+/// How often an idle connection shows that it lives. Must be well below [`IDLE_TIMEOUT`].
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a connection may be silent before it counts as lost: three lost signs of life and a
+/// little.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a channel with a pending call waits for the answer to its ping.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long opening a stream on a live connection may take; longer means that the peer's limit of
+/// streams is used up.
+pub const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for the connection that took the place of another: the two arrive separately.
+pub const REPLACEMENT_WAIT: Duration = Duration::from_millis(250);
+/// How long an inbound handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How many inbound handshakes run at once; beyond it they are refused unread.
+pub const HANDSHAKES_AT_ONCE_MAX: usize = 64;
+/// How many inbound handshakes run at once before an address must first prove that it is real.
+pub const HANDSHAKES_UNPROVEN_MAX: usize = 16;
+/// How many peers are connected at once.
+pub const CONNECTIONS_MAX: usize = PEERS_MAX;
+/// How many streams the other side may have open on one connection. It needs two.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 8;
+/// How many bytes of one connection are buffered before its sender must wait.
+pub const CONNECTION_RECEIVE_WINDOW_BYTES: u32 = 8 << 20;
+/// How many unacknowledged bytes one connection keeps.
+pub const CONNECTION_SEND_WINDOW_BYTES: u64 = 4 << 20;
+/// How many calls one stream may carry at once. Clients assume 100 until they are told otherwise, so
+/// less than that loses calls.
+pub const CALLS_PER_STREAM_MAX: u32 = 128;
+/// How many calls of one stream are worked on at once; the others wait.
+pub const CALLS_AT_ONCE_MAX: usize = 16;
+/// How many bytes of one call are buffered before its sender must wait.
+pub const CALL_WINDOW_BYTES: u32 = 4 << 20;
+/// The largest HTTP/2 frame, in bytes.
+pub const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// The largest set of HTTP/2 headers, in bytes.
+pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// How many streamed answers one connection may be reading at once.
+pub const STREAMED_ANSWERS_MAX: usize = 8;
+
+// The sizes of messages that are not control messages.
+
+/// The largest message of signed commits, in bytes: [`COMMITS_PER_MESSAGE_MAX`] of 125 bytes fit.
+pub const COMMITS_MESSAGE_BYTES_MAX: usize = 128 * COMMITS_PER_MESSAGE_MAX + 1_024;
+/// The largest message of grants, in bytes: [`GRANTS_MAX`] of [`GRANT_BYTES_MAX`] fit.
+pub const GRANTS_MESSAGE_BYTES_MAX: usize = GRANTS_MAX * (GRANT_BYTES_MAX + 8) + 4_096;
+/// The largest request for chunks, in bytes: [`CHUNKS_PER_REQUEST_MAX`] hashes fit.
+pub const CHUNK_REQUEST_BYTES_MAX: usize = CHUNKS_PER_REQUEST_MAX * (HASH_BYTES + 2) + 1_024;
+/// The largest message of chunks, in bytes: one chunk of [`CHUNK_BYTES_MAX`], or a full batch with
+/// the hashes of [`CHUNKS_PER_REQUEST_MAX`] absent chunks.
+pub const CHUNK_REPLY_BYTES_MAX: usize = CHUNK_BYTES_MAX + CHUNKS_PER_REQUEST_MAX * 64;
+/// How many chunks are read from the store at once to be sent: what a slow reader can make a node
+/// hold in memory.
+pub const CHUNKS_READ_AT_ONCE_MAX: usize = 64;
+/// How long a peer that asks for a chunk that seems to be missing waits for the engine to be between
+/// two jobs, when it is looked for again.
+pub const CHUNK_PATIENCE: Duration = Duration::from_secs(2);
+/// From how many bytes on a chunk is hashed on a thread of its own, so that other work goes on.
+pub const CHUNK_HASH_ASIDE_BYTES: usize = 1 << 20;
+/// The longest version of an engine, in bytes.
+pub const ENGINE_VERSION_BYTES_MAX: usize = 64;
+/// The longest reason for a refusal, in bytes.
+pub const REFUSAL_BYTES_MAX: usize = 512;
+
+// The door.
+
+/// How many strangers may stand at the door at once.
+pub const DOOR_CONNECTIONS_MAX: usize = 16;
+/// How long a stranger may stand at the door.
+pub const DOOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many strangers may ask in quick succession.
+pub const DOOR_BURST: u32 = 32;
+/// How many strangers a second may ask in the long run.
+pub const DOOR_RATE: u32 = 8;
+/// The largest message of a stranger, in bytes.
+pub const DOOR_MESSAGE_BYTES_MAX: usize = 1 << 10;

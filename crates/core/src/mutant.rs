@@ -1,0 +1,82 @@
+//! Wrong versions of the rules, for the tests of the tests: the simulator must find each of them.
+//!
+//! Without the feature `sim` there are none: [`is_active`] is `false` and is compiled away.
+
+/// One way to get it wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Heads of equal height are folded in the order in which they arrived.
+    TiesByArrival,
+    /// A commit's height counts only the first commit it builds on.
+    HeightOfFirstParent,
+    /// Of a peer's heads only the first is kept, as if the queue were full.
+    HeadDropped,
+    /// What was resolved on our side opens again where theirs has it open.
+    ResolutionUnsticks,
+    /// A peer is asked for its heads when it connects, and never again.
+    NoAntiEntropy,
+    /// Heads that clash are tried from the first to the last, so the newest is parked.
+    GreedyFromFirst,
+    /// A commit made here does not begin the fold anew.
+    LocalCommitIgnored,
+    /// A move of main that found main elsewhere counts as done.
+    MovesBlindly,
+    /// What failed verification from one peer is refused from all.
+    RejectedFromAll,
+    /// Everyone is told again each time main moves.
+    StormOnMove,
+    /// A commit that others build on stays a head.
+    HeadsNeverDropped,
+    /// The node's store is not written before main leaves a commit made here.
+    StoreWrittenLate,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::TiesByArrival,
+        Self::HeightOfFirstParent,
+        Self::HeadDropped,
+        Self::ResolutionUnsticks,
+        Self::NoAntiEntropy,
+        Self::GreedyFromFirst,
+        Self::LocalCommitIgnored,
+        Self::MovesBlindly,
+        Self::RejectedFromAll,
+        Self::StormOnMove,
+        Self::HeadsNeverDropped,
+        Self::StoreWrittenLate,
+    ];
+}
+
+#[cfg(any(test, feature = "sim"))]
+thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this thread runs this wrong version.
+#[cfg(any(test, feature = "sim"))]
+#[inline]
+pub(crate) fn is_active(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// There are no wrong versions outside of tests.
+#[cfg(not(any(test, feature = "sim")))]
+#[inline(always)]
+pub(crate) const fn is_active(_: Mutant) -> bool {
+    false
+}
+
+/// Runs `work` on this thread with a wrong version of the rules, or with the right one.
+#[cfg(any(test, feature = "sim"))]
+pub fn with<T>(mutant: Option<Mutant>, work: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Mutant>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ACTIVE.set(self.0);
+        }
+    }
+    let _restore = Restore(ACTIVE.replace(mutant));
+    work()
+}

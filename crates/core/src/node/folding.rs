@@ -1,0 +1,313 @@
+//! From heads to main: which merge is made next, and when main moves.
+//!
+//! Invariants:
+//! - At most one of merging and moving is under way, so the engine never works against itself.
+//! - Main only moves to a fold of heads that include all that was committed here, so nobody sees an
+//!   own commit vanish. Newer heads of others may come after it.
+//! - Main keeps moving however fast heads come: a fold is begun anew for newer heads only so often.
+
+use std::collections::BTreeSet;
+
+use super::io::{Event, MoveResult, OpId, Output};
+use super::timers::{Backoff, Outbox};
+use crate::fold::{self, FoldRun, Folded, MergeMemory, MergeResult, Parked, Plan};
+use crate::graph::CommitGraph;
+use crate::id::CommitHash;
+use crate::limits::{DIRTY_RETRY_DELAY, FOLD_RESTARTS_MAX};
+use crate::time::Time;
+
+/// Brings main to the fold of the heads.
+#[derive(Debug, Clone)]
+pub(super) struct Folding {
+    main: CommitHash,
+    /// The user commits that main includes.
+    included: Vec<CommitHash>,
+    run: FoldRun,
+    /// The fold of the heads that `run` folds, once it is known.
+    folded: Option<Folded>,
+    /// Whether others' heads changed since `run` began.
+    outdated: bool,
+    /// How often in a row a fold was begun anew before it was known.
+    restarts: u32,
+    /// The last known fold's parked heads.
+    parked: Vec<Parked>,
+    /// What was last said to be parked, sorted by hash; nothing before the first fold.
+    parked_said: Option<Vec<CommitHash>>,
+    /// What the last [`Event::Folded`] said.
+    folded_said: (CommitHash, Vec<Parked>),
+    merging: Option<Merging>,
+    moving: Option<Moving>,
+    merge_retry: Backoff,
+    move_retry: Backoff,
+    dirty: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Merging {
+    op: OpId,
+    ours: CommitHash,
+    theirs: CommitHash,
+}
+
+#[derive(Debug, Clone)]
+struct Moving {
+    op: OpId,
+    from: CommitHash,
+    /// Whether main descends from where it was, once it has moved.
+    fast_forward: bool,
+    to: Folded,
+}
+
+impl Folding {
+    pub(super) fn new(main: CommitHash, included: Vec<CommitHash>, graph: &CommitGraph) -> Self {
+        Self {
+            main,
+            included,
+            run: FoldRun::new(fold::order(graph.heads(), graph)),
+            folded: None,
+            outdated: false,
+            restarts: 0,
+            parked: Vec::new(),
+            parked_said: None,
+            folded_said: (main, Vec::new()),
+            merging: None,
+            moving: None,
+            merge_retry: Backoff::default(),
+            move_retry: Backoff::default(),
+            dirty: Vec::new(),
+        }
+    }
+
+    pub(super) fn main(&self) -> CommitHash {
+        self.main
+    }
+
+    pub(super) fn included(&self) -> &[CommitHash] {
+        &self.included
+    }
+
+    pub(super) fn parked(&self) -> &[Parked] {
+        &self.parked
+    }
+
+    pub(super) fn dirty(&self) -> &[String] {
+        &self.dirty
+    }
+
+    /// Main is the fold of the heads, and the engine has nothing to do.
+    pub(super) fn is_settled(&self) -> bool {
+        let arrived = self.folded.as_ref().is_some_and(|folded| folded.tip == self.main);
+        arrived && self.merging.is_none() && self.moving.is_none()
+    }
+
+    /// The set of heads changed by commits made elsewhere.
+    ///
+    /// Where that has interrupted the fold too often already, it is ended first: its heads include all
+    /// that was committed here.
+    pub(super) fn refold(&mut self, graph: &CommitGraph) {
+        if self.folded.is_some() {
+            self.begin(graph);
+        } else if self.restarts < FOLD_RESTARTS_MAX {
+            let restarts = self.restarts + 1;
+            self.begin(graph);
+            self.restarts = restarts;
+        } else {
+            self.outdated = true;
+        }
+    }
+
+    /// The set of heads changed by commits made here.
+    pub(super) fn refold_local(&mut self, graph: &CommitGraph) {
+        self.begin(graph);
+    }
+
+    /// Begins the fold of the current heads. Merges made so far are remembered, so little is lost.
+    fn begin(&mut self, graph: &CommitGraph) {
+        self.run = FoldRun::new(fold::order(graph.heads(), graph));
+        self.folded = None;
+        self.outdated = false;
+        self.restarts = 0;
+    }
+
+    /// Main is somewhere else, and no one here moved it.
+    pub(super) fn set_main(&mut self, main: CommitHash, included: Vec<CommitHash>) {
+        self.main = main;
+        self.included = included;
+        // Whoever committed may have committed what main waited for.
+        self.move_retry.reset();
+    }
+
+    /// Returns `(ours, theirs, result)` where this was the merge under way.
+    pub(super) fn handle_merged(
+        &mut self,
+        now: Time,
+        op: OpId,
+        result: Result<MergeResult, ()>,
+        outbox: &mut Outbox,
+    ) -> Option<(CommitHash, CommitHash, MergeResult)> {
+        let merging = self.merging.take_if(|merging| merging.op == op)?;
+        match result {
+            Ok(result) => {
+                self.merge_retry.reset();
+                Some((merging.ours, merging.theirs, result))
+            }
+            Err(()) => {
+                self.merge_retry.fail(now, &mut outbox.jitter);
+                None
+            }
+        }
+    }
+
+    /// Returns the result where this was the move under way and main turned out to be elsewhere.
+    pub(super) fn handle_moved(
+        &mut self,
+        now: Time,
+        op: OpId,
+        result: Result<MoveResult, ()>,
+        outbox: &mut Outbox,
+    ) -> Option<MoveResult> {
+        let moving = self.moving.take_if(|moving| moving.op == op)?;
+        match result {
+            Ok(MoveResult::Moved) => self.arrive(moving, outbox),
+            Ok(changed @ MoveResult::MainChanged { .. }) => {
+                self.move_retry.reset();
+                return Some(changed);
+            }
+            Ok(MoveResult::Dirty(tables)) => {
+                self.move_retry.wait(now + DIRTY_RETRY_DELAY);
+                if self.dirty != tables {
+                    self.dirty.clone_from(&tables);
+                    outbox.event(Event::MainWaits { tables });
+                }
+            }
+            Err(()) => self.move_retry.fail(now, &mut outbox.jitter),
+        }
+        None
+    }
+
+    fn arrive(&mut self, moving: Moving, outbox: &mut Outbox) {
+        let Moving { from, to, fast_forward, .. } = moving;
+        self.move_retry.reset();
+        self.dirty.clear();
+        outbox.event(Event::MainMoved { from, to: to.tip, fast_forward });
+        // A move only succeeds from where main is expected. So where main is elsewhere by now, someone
+        // committed on top of the move, and that is the newer word.
+        if self.main == from {
+            self.main = to.tip;
+            self.included = to.included;
+        }
+    }
+
+    /// Does what can be done now.
+    pub(super) fn drive(
+        &mut self,
+        now: Time,
+        graph: &CommitGraph,
+        memory: &MergeMemory,
+        outbox: &mut Outbox,
+    ) {
+        while self.merging.is_none() && self.moving.is_none() {
+            if self.folded.is_none() {
+                match self.run.advance(memory) {
+                    Plan::Done(folded) => self.take_fold(folded, outbox),
+                    Plan::Need { ours, theirs } => {
+                        self.start_merge(now, ours, theirs, outbox);
+                        return;
+                    }
+                }
+            }
+            self.start_move(now, graph, memory, outbox);
+            if !self.outdated {
+                return;
+            }
+            self.begin(graph);
+        }
+    }
+
+    fn start_merge(
+        &mut self,
+        now: Time,
+        ours: CommitHash,
+        theirs: CommitHash,
+        outbox: &mut Outbox,
+    ) {
+        if self.merge_retry.is_ready(now) {
+            let op = outbox.start(|op| Output::Merge { op, ours, theirs });
+            self.merging = Some(Merging { op, ours, theirs });
+        }
+    }
+
+    fn start_move(
+        &mut self,
+        now: Time,
+        graph: &CommitGraph,
+        memory: &MergeMemory,
+        outbox: &mut Outbox,
+    ) {
+        let Some(folded) = &self.folded else { return };
+        if folded.tip == self.main {
+            self.dirty.clear();
+        } else if self.move_retry.is_ready(now) {
+            let (from, to) = (self.main, folded.clone());
+            let fast_forward = descends(from, &self.included, &to, graph, memory);
+            let op = outbox.start(|op| Output::MoveMain { op, from, to: to.tip });
+            self.moving = Some(Moving { op, from, fast_forward, to });
+        }
+    }
+
+    fn take_fold(&mut self, folded: Folded, outbox: &mut Outbox) {
+        let mut heads: Vec<_> = folded.parked.iter().map(|parked| parked.head).collect();
+        heads.sort_unstable();
+        if self.parked_said.as_ref() != Some(&heads) {
+            self.parked_said = Some(heads.clone());
+            outbox.send(Output::SetParked { heads });
+        }
+        let said = (folded.tip, folded.parked.clone());
+        if self.folded_said != said {
+            let (main, parked) = said.clone();
+            outbox.event(Event::Folded { main, parked });
+            self.folded_said = said;
+        }
+        self.parked.clone_from(&folded.parked);
+        self.folded = Some(folded);
+    }
+
+    /// When to look again, of what waits for time alone.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
+        let idle = self.merging.is_none() && self.moving.is_none();
+        let merge = self.merge_retry.deadline().filter(|_| idle && self.folded.is_none());
+        let must_move = self.folded.as_ref().is_some_and(|folded| folded.tip != self.main);
+        let moved = self.move_retry.deadline().filter(|_| idle && must_move);
+        merge.into_iter().chain(moved)
+    }
+}
+
+/// Whether the tip of `to` descends from `from`, which includes `included`.
+///
+/// The graph knows no merge commits. But a merge commit is the fold of what it includes, so `from`
+/// lies under the tip where it is a link of the tip's own chain, or of the chain of what some user
+/// commit under the tip was built on.
+fn descends(
+    from: CommitHash,
+    included: &[CommitHash],
+    to: &Folded,
+    graph: &CommitGraph,
+    memory: &MergeMemory,
+) -> bool {
+    if graph.contains(&from) {
+        return to.included.iter().any(|head| graph.is_ancestor(&from, head));
+    }
+    let mut tip = to.included.first().copied();
+    for theirs in to.included.iter().skip(1) {
+        tip = tip.and_then(|ours| memory.get(&ours, theirs)?.as_ref().ok().copied());
+        if tip == Some(from) {
+            return true;
+        }
+    }
+    let chain = fold::order(included, graph);
+    let included: BTreeSet<_> = included.iter().collect();
+    graph.difference(&to.included, &chain).iter().filter_map(|hash| graph.get(hash)).any(|commit| {
+        commit.builds_on.len() >= included.len()
+            && fold::order(&commit.builds_on, graph).starts_with(&chain)
+    })
+}

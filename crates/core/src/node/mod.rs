@@ -1,0 +1,425 @@
+//! The node: one peer's state machine, which joins all the others.
+//!
+//! It decides whom to tell, whom to ask, what to pull, what to merge and when main moves. It does none
+//! of that itself: the driver carries out each [`Output`] and hands the result back.
+//!
+//! Invariants:
+//! - The same calls in the same order give the same outputs.
+//! - Every operation is answered by exactly one `handle_*`; unknown and late answers are ignored.
+//! - Deriving main sends nothing. Only a change of the heads, or a peer that may lack one of them, does.
+
+pub mod dialer;
+mod event_handler;
+mod folding;
+mod io;
+mod peers;
+pub(crate) mod timers;
+
+use std::collections::BTreeSet;
+
+pub use io::{Event, MoveResult, OpId, Output, PeerView, PullError, RejectedHeads};
+
+use crate::commit::UserCommit;
+use crate::error::PeerFault;
+use crate::fold::{MergeMemory, MergeResult, Parked};
+use crate::graph::{CommitGraph, GraphError};
+use crate::id::{CommitHash, PeerId};
+use crate::limits::{ADVERT_TOLD_MAX, HEADS_MAX};
+use crate::message::Advert;
+use crate::mutant::{Mutant, is_active};
+use crate::time::Time;
+use event_handler::EventHandler;
+use folding::Folding;
+use peers::Peers;
+use timers::Outbox;
+
+/// What a node is told about itself.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Its own key.
+    pub me: PeerId,
+    /// Where its jitter comes from. Nodes of a swarm should have different ones.
+    pub seed: u64,
+}
+
+/// What a node begins with, all of it derived from what is durable.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The accepted user commits; at least the founding commit.
+    pub graph: CommitGraph,
+    /// The merges remembered; may be empty.
+    pub memory: MergeMemory,
+    /// Where main is.
+    pub main: CommitHash,
+    /// The user commits that main's tip includes, none of which is an ancestor of another.
+    pub included: Vec<CommitHash>,
+    /// The peers known from before.
+    pub peers: Vec<PeerId>,
+}
+
+/// One peer's state machine.
+///
+/// The methods are of three kinds:
+///
+/// - A. getters, which change nothing;
+/// - B. `handle_*`, which take what happened, and when;
+/// - C. `poll_*`, which say what to do next.
+///
+/// After every `handle_*`, call [`poll_output`](Self::poll_output) until it returns nothing, then
+/// [`poll_timeout`](Self::poll_timeout), and call [`handle_timeout`](Self::handle_timeout) at that
+/// time. Times must never go back.
+#[derive(Debug, Clone)]
+pub struct Node {
+    me: PeerId,
+    /// The latest time that was handed in.
+    now: Time,
+    graph: CommitGraph,
+    memory: MergeMemory,
+    peers: Peers,
+    pulls: EventHandler,
+    folding: Folding,
+    outbox: Outbox,
+}
+
+impl Node {
+    /// Begins where the node was when it stopped. Where main is not the fold of the heads, folding
+    /// begins at once.
+    ///
+    /// # Panics
+    ///
+    /// Where the graph lacks even a founding commit.
+    pub fn new(config: NodeConfig, restored: Restored, now: Time) -> Self {
+        let Restored { graph, memory, main, included, peers: known } = restored;
+        assert!(graph.founding().is_some(), "a node begins with at least the founding commit");
+        let mut peers = Peers::default();
+        for peer in known.into_iter().filter(|peer| *peer != config.me) {
+            peers.entry(peer);
+        }
+        let mut node = Self {
+            me: config.me,
+            now,
+            folding: Folding::new(main, included, &graph),
+            graph,
+            memory,
+            peers,
+            pulls: EventHandler::default(),
+            outbox: Outbox::new(config.seed),
+        };
+        node.drive(now);
+        node
+    }
+
+    // A. Getters.
+
+    /// The accepted user commits.
+    pub fn graph(&self) -> &CommitGraph {
+        &self.graph
+    }
+
+    /// The merges remembered.
+    pub fn memory(&self) -> &MergeMemory {
+        &self.memory
+    }
+
+    /// The heads, sorted by hash.
+    pub fn heads(&self) -> &BTreeSet<CommitHash> {
+        self.graph.heads()
+    }
+
+    /// The heads as an advert or an answer names them: sorted by hash, never empty.
+    pub fn advert_heads(&self) -> Vec<CommitHash> {
+        self.heads().iter().copied().collect()
+    }
+
+    /// Where main is.
+    pub fn main(&self) -> CommitHash {
+        self.folding.main()
+    }
+
+    /// The user commits that main's tip includes.
+    pub fn included(&self) -> &[CommitHash] {
+        self.folding.included()
+    }
+
+    /// The heads that the last fold could not include, in the order of the fold.
+    pub fn parked(&self) -> &[Parked] {
+        self.folding.parked()
+    }
+
+    /// The tables whose uncommitted changes main waits for; empty where it does not wait.
+    pub fn dirty(&self) -> &[String] {
+        self.folding.dirty()
+    }
+
+    /// Whether main is the fold of the heads, and no pull, merge or move is under way.
+    pub fn is_settled(&self) -> bool {
+        self.folding.is_settled() && self.pulls.is_idle()
+    }
+
+    /// What is known about each peer, sorted by key.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView<'_>> {
+        self.peers.views(self.heads())
+    }
+
+    /// Whether a pull is under way.
+    pub fn is_pulling(&self) -> bool {
+        !self.pulls.is_idle()
+    }
+
+    /// The heads that failed verification and are left alone for now.
+    pub fn rejected(&self) -> Vec<RejectedHeads> {
+        let rejected = |view: PeerView<'_>| {
+            let peer = self.peers.get(&view.peer);
+            peer.map(|peer| peer.source.rejected(view.peer)).unwrap_or_default()
+        };
+        self.peers().flat_map(rejected).collect()
+    }
+
+    // B. What happened.
+
+    /// A peer is connected, or connected anew. It is asked for its heads and told ours.
+    pub fn handle_connected(&mut self, now: Time, peer: PeerId) {
+        if peer != self.me {
+            self.peers.connect(now, peer, &mut self.outbox);
+            self.drive(now);
+        }
+    }
+
+    /// A peer is no longer connected. What it was asked may still be answered.
+    pub fn handle_disconnected(&mut self, now: Time, peer: PeerId) {
+        self.peers.disconnect(peer, &mut self.outbox);
+        self.drive(now);
+    }
+
+    /// A peer is no longer a peer.
+    pub fn handle_forgotten(&mut self, now: Time, peer: PeerId) {
+        self.peers.forget(peer, &mut self.outbox);
+        self.drive(now);
+    }
+
+    /// A peer advertised its heads.
+    ///
+    /// # Errors
+    ///
+    /// Where the peer is at fault; nothing changes then.
+    pub fn handle_advert(
+        &mut self,
+        now: Time,
+        peer: PeerId,
+        advert: Advert,
+    ) -> Result<(), PeerFault> {
+        if peer == self.me {
+            return Err(PeerFault::Misbehaved { what: "it advertises in our name".into() });
+        }
+        check_heads(&advert.heads)?;
+        if advert.told.len() > ADVERT_TOLD_MAX {
+            let what = format!("an advert that names more than {ADVERT_TOLD_MAX} peers as told");
+            return Err(PeerFault::Malformed { what });
+        }
+        self.peers.take_advert(now, peer, advert, &self.graph);
+        self.drive(now);
+        Ok(())
+    }
+
+    /// Someone committed on main here, and the commits are signed and durable. `commits` come parents
+    /// first; main is at `main` now, which includes `included`.
+    ///
+    /// # Errors
+    ///
+    /// Where a commit does not fit the graph, which is the caller's mistake. The commits before it are
+    /// taken, and main is where it is.
+    pub fn handle_local_commits(
+        &mut self,
+        now: Time,
+        commits: Vec<UserCommit>,
+        main: CommitHash,
+        included: Vec<CommitHash>,
+    ) -> Result<(), GraphError> {
+        self.folding.set_main(main, included);
+        let inserted = self.insert(commits);
+        if !is_active(Mutant::LocalCommitIgnored) {
+            self.folding.refold_local(&self.graph);
+        }
+        self.drive(now);
+        inserted.map(|_| ())
+    }
+
+    /// An advert was taken by the peer, or it was not.
+    pub fn handle_advertised(&mut self, now: Time, op: OpId, result: Result<(), ()>) {
+        self.peers.end_advert(now, op, result.is_ok(), &mut self.outbox.jitter);
+        self.drive(now);
+    }
+
+    /// A peer answered which heads it has, or did not answer. `peer_main` is the tip of its main where
+    /// it says that this is the fold of those heads.
+    pub fn handle_heads(
+        &mut self,
+        now: Time,
+        op: OpId,
+        result: Result<Vec<CommitHash>, ()>,
+        peer_main: Option<CommitHash>,
+    ) {
+        let heads = result.ok().filter(|heads| check_heads(heads).is_ok());
+        let jitter = &mut self.outbox.jitter;
+        let answered = self.peers.end_request(now, op, heads, &self.graph, jitter);
+        if let (Some(peer), Some(theirs)) = (answered, peer_main) {
+            self.compare_mains(now, peer, theirs);
+        }
+        self.drive(now);
+    }
+
+    fn compare_mains(&mut self, now: Time, peer: PeerId, theirs: CommitHash) {
+        let ours = self.main();
+        let comparable = self.is_settled() && self.peers.is_in_sync(&peer, self.graph.heads());
+        if comparable && self.peers.disagrees(now, &peer, ours, theirs) {
+            self.outbox.event(Event::EnginesDisagree { peer, ours, theirs });
+        }
+    }
+
+    /// A pull ended. `commits` are all user commits that are new, accepted and durable, parents first.
+    pub fn handle_pulled(
+        &mut self,
+        now: Time,
+        op: OpId,
+        result: Result<Vec<UserCommit>, PullError>,
+    ) {
+        let Some(pull) = self.pulls.end(op) else { return };
+        let inserted = result.and_then(|commits| {
+            let local = |error: GraphError| PullError::Local { reason: error.to_string() };
+            self.insert(commits).map_err(local)
+        });
+        let complete = pull.heads.iter().all(|head| self.graph.contains(head));
+        let peers = &mut self.peers;
+        match inserted {
+            Ok(commits) if complete => {
+                self.pulls.succeed(&pull, commits, peers, &mut self.outbox);
+            }
+            Ok(_) => {
+                self.pulls.fail(now, pull, PullError::Unavailable, peers, &mut self.outbox);
+            }
+            Err(error) => self.pulls.fail(now, pull, error, peers, &mut self.outbox),
+        }
+        self.drive(now);
+    }
+
+    /// A merge ended: with a merge commit or the reason why there can be none, or the engine failed.
+    pub fn handle_merged(&mut self, now: Time, op: OpId, result: Result<MergeResult, ()>) {
+        let merged = self.folding.handle_merged(now, op, result, &mut self.outbox);
+        if let Some((ours, theirs, result)) = merged {
+            self.memory.insert(ours, theirs, result);
+        }
+        self.drive(now);
+    }
+
+    /// The merge commits remembered may not be in the database any more: they are made again.
+    pub fn handle_merges_lost(&mut self, now: Time) {
+        self.memory = MergeMemory::default();
+        if !is_active(Mutant::LocalCommitIgnored) {
+            self.folding.refold_local(&self.graph);
+        }
+        self.drive(now);
+    }
+
+    /// Moving main ended, or the engine failed.
+    ///
+    /// # Errors
+    ///
+    /// Where a commit of [`MoveResult::MainChanged`] does not fit the graph, as with
+    /// [`handle_local_commits`](Self::handle_local_commits).
+    pub fn handle_moved(
+        &mut self,
+        now: Time,
+        op: OpId,
+        result: Result<MoveResult, ()>,
+    ) -> Result<(), GraphError> {
+        let result = match result {
+            Ok(MoveResult::MainChanged { .. }) if is_active(Mutant::MovesBlindly) => {
+                Ok(MoveResult::Moved)
+            }
+            result => result,
+        };
+        let changed = self.folding.handle_moved(now, op, result, &mut self.outbox);
+        self.peers.main_moved();
+        if let Some(MoveResult::MainChanged { main, commits, included }) = changed {
+            return self.handle_local_commits(now, commits, main, included);
+        }
+        self.drive(now);
+        Ok(())
+    }
+
+    /// Who may write changed: what failed verification is tried again.
+    pub fn handle_membership_changed(&mut self, now: Time) {
+        for (_, peer) in self.peers.iter_mut() {
+            peer.source.forgive();
+        }
+        self.drive(now);
+    }
+
+    /// Someone wants to be in step now: the peer, or every one, is asked at once.
+    pub fn handle_pull_request(&mut self, now: Time, peer: Option<PeerId>) {
+        self.peers.hurry(now, peer);
+        self.pulls.hurry();
+        self.drive(now);
+    }
+
+    /// The time that [`poll_timeout`](Self::poll_timeout) named has come.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.drive(now);
+    }
+
+    // C. What to do next.
+
+    /// Returns the next thing to do, until there is nothing more.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outbox.poll()
+    }
+
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout); nothing where only the outside
+    /// can change anything.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let deadlines = self
+            .peers
+            .deadlines(self.graph.heads())
+            .chain(self.pulls.deadlines(&self.peers))
+            .chain(self.folding.deadlines());
+        // What was due was done, or waits for an answer rather than for time.
+        deadlines.filter(|deadline| *deadline > self.now).min()
+    }
+
+    /// Inserts commits, parents first, and returns how many are new.
+    fn insert(&mut self, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
+        let (before, count) = (self.graph.heads().clone(), self.graph.len());
+        let mut result = Ok(());
+        for commit in commits {
+            result = self.graph.insert(commit).map(|_| ());
+            if result.is_err() {
+                break;
+            }
+        }
+        if *self.graph.heads() != before {
+            self.peers.heads_changed(&self.graph);
+            self.folding.refold(&self.graph);
+            self.outbox.event(Event::HeadsChanged { heads: self.advert_heads() });
+        }
+        result.map(|()| self.graph.len() - count)
+    }
+
+    /// Does all that can be done now. Does nothing where nothing changed.
+    fn drive(&mut self, now: Time) {
+        debug_assert!(now >= self.now, "time went back");
+        self.now = now.max(self.now);
+        let (now, outbox) = (self.now, &mut self.outbox);
+        self.peers.drive(now, &self.graph, outbox);
+        self.pulls.drive(now, &self.graph, &self.peers, outbox);
+        self.folding.drive(now, &self.graph, &self.memory, outbox);
+    }
+}
+
+/// Heads from the network: sorted, not empty, not too many.
+fn check_heads(heads: &[CommitHash]) -> Result<(), PeerFault> {
+    let good = !heads.is_empty() && heads.len() <= HEADS_MAX && heads.is_sorted_by(|a, b| a < b);
+    let what = || format!("its heads are not a sorted list of 1 to {HEADS_MAX}");
+    if good { Ok(()) } else { Err(PeerFault::Malformed { what: what() }) }
+}

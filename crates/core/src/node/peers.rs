@@ -1,0 +1,426 @@
+//! Peers: what each is known to have, who is told, and who is asked.
+//!
+//! Invariants:
+//! - A peer is told only where it may lack one of this node's heads: not one that it named itself, nor
+//!   one that this node or another has told it.
+//! - At most one advert and one request for heads are under way to each peer. An advert is made when
+//!   it is sent, from the newest state, so a slow peer costs no queue.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::event_handler::Source;
+use super::io::{Event, OpId, Output, PeerView};
+use super::timers::{Backoff, Jitter, Outbox};
+use crate::graph::CommitGraph;
+use crate::id::{CommitHash, PeerId};
+use crate::limits::{
+    ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, DISAGREEMENT_DELAY, KNOWN_HEADS_MAX,
+    PEERS_MAX, REJECTED_RETRY_DELAY_MAX,
+};
+use crate::message::Advert;
+use crate::mutant::{Mutant, is_active};
+use crate::time::Time;
+
+/// All peers that the node knows, connected or not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peers {
+    map: BTreeMap<PeerId, Peer>,
+    requests: BTreeMap<OpId, PeerId>,
+    adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>)>,
+}
+
+/// One peer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peer {
+    connected: bool,
+    last_seen: Option<Time>,
+    failing: Option<&'static str>,
+    /// Its newest word about its heads.
+    heads: Option<Vec<CommitHash>>,
+    /// Heads that it is known to have heard of.
+    known: BTreeMap<CommitHash, HeardFrom>,
+    /// Heads of ours that may lie under heads of the peer that are not here yet: not worth an advert
+    /// until the pull shows.
+    deferred: BTreeSet<CommitHash>,
+    advert_op: Option<OpId>,
+    advert_retry: Backoff,
+    request_op: Option<OpId>,
+    request_due: Time,
+    request_retry: Backoff,
+    /// How often in a row it was asked whether what it was told has arrived, and it had not.
+    confirms: u32,
+    differing: Option<Differing>,
+    pub(super) source: Source,
+}
+
+/// How it is known that a peer has heard of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HeardFrom {
+    /// It named the head itself, or this node told it and it said that it heard.
+    FirstHand,
+    /// A third peer said then that it is telling it.
+    HearSay(Time),
+}
+
+/// A peer with the same heads and another main.
+#[derive(Debug, Clone)]
+struct Differing {
+    ours: CommitHash,
+    theirs: CommitHash,
+    since: Time,
+    said: bool,
+}
+
+impl Peer {
+    /// The peer's heads as it last named them; none where it never did.
+    pub(super) fn heads(&self) -> &[CommitHash] {
+        self.heads.as_deref().unwrap_or_default()
+    }
+
+    /// What the peer has is uncertain from here on.
+    pub(super) fn stop_deferring(&mut self) {
+        self.deferred.clear();
+    }
+
+    fn has_exactly(&self, heads: &BTreeSet<CommitHash>) -> bool {
+        self.heads.as_ref().is_some_and(|theirs| theirs.iter().eq(heads))
+    }
+
+    fn hear(&mut self, heads: &[CommitHash], from: HeardFrom) {
+        for head in heads {
+            let entry = self.known.entry(*head).or_insert(from);
+            if from == HeardFrom::FirstHand {
+                *entry = from;
+            }
+        }
+    }
+
+    fn has_unknown_heads(&self, now: Time, graph: &CommitGraph) -> bool {
+        let unknown =
+            |head: &CommitHash| !graph.contains(head) && !self.source.is_rejected(now, head);
+        self.heads().iter().any(unknown)
+    }
+
+    /// Whether the peer may lack one of `heads`, beyond what the advert under way tells it.
+    fn lacks(&self, heads: &BTreeSet<CommitHash>, under_way: &[CommitHash]) -> bool {
+        let told = |head: &CommitHash| {
+            self.known.contains_key(head)
+                || self.deferred.contains(head)
+                || under_way.binary_search(head).is_ok()
+        };
+        self.connected && !heads.iter().all(told)
+    }
+
+    /// Forgets heads that are neither ours nor new to us; they lie under ours.
+    fn forget_old_heads(&mut self, graph: &CommitGraph) {
+        let heads = graph.heads();
+        self.known.retain(|head, _| heads.contains(head) || !graph.contains(head));
+        if self.known.len() > KNOWN_HEADS_MAX {
+            self.known.retain(|head, _| heads.contains(head));
+        }
+        self.deferred.retain(|head| heads.contains(head));
+    }
+
+    /// How long after an answer to ask again. A peer that was told and is still pulling says nothing
+    /// when it is done, so it is asked until it is, more and more seldom.
+    fn next_question(&mut self, ours: &BTreeSet<CommitHash>) -> Duration {
+        if self.has_exactly(ours) {
+            self.confirms = 0;
+            return ANTI_ENTROPY_INTERVAL;
+        }
+        let delay = CONFIRM_DELAY.saturating_mul(1 << self.confirms.min(8));
+        self.confirms = self.confirms.saturating_add(1);
+        delay.min(ANTI_ENTROPY_INTERVAL)
+    }
+
+    fn ask_within(&mut self, now: Time, delay: Duration, jitter: &mut Jitter) {
+        self.request_due = self.request_due.min(now + jitter.stretch(delay));
+    }
+}
+
+impl Peers {
+    pub(super) fn get(&self, id: &PeerId) -> Option<&Peer> {
+        self.map.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &PeerId) -> Option<&mut Peer> {
+        self.map.get_mut(id)
+    }
+
+    pub(super) fn connected(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
+        self.map.iter().filter(|(_, peer)| peer.connected).map(|(id, peer)| (*id, peer))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&PeerId, &mut Peer)> {
+        self.map.iter_mut()
+    }
+
+    pub(super) fn views<'a>(
+        &'a self,
+        heads: &'a BTreeSet<CommitHash>,
+    ) -> impl Iterator<Item = PeerView<'a>> {
+        self.map.iter().map(|(id, peer)| PeerView {
+            peer: *id,
+            connected: peer.connected,
+            heads: peer.heads.as_deref(),
+            in_sync: peer.has_exactly(heads),
+            last_seen: peer.last_seen,
+            failing: peer.source.failing.as_deref().or(peer.failing),
+        })
+    }
+
+    /// Returns the peer, new where it has to be; nothing where there are too many already.
+    pub(super) fn entry(&mut self, id: PeerId) -> Option<&mut Peer> {
+        if !self.map.contains_key(&id) && self.map.len() >= PEERS_MAX {
+            let absent = self.map.iter().filter(|(_, peer)| !peer.connected);
+            let oldest = absent.min_by_key(|(id, peer)| (peer.last_seen, **id)).map(|(id, _)| *id);
+            self.map.remove(&oldest?);
+        }
+        Some(self.map.entry(id).or_default())
+    }
+
+    pub(super) fn connect(&mut self, now: Time, id: PeerId, outbox: &mut Outbox) {
+        self.drop_ops(&id);
+        let Some(peer) = self.entry(id) else { return };
+        if !peer.connected {
+            outbox.event(Event::PeerConnected { peer: id });
+        }
+        peer.connected = true;
+        peer.last_seen = Some(now);
+        // It may be a new process that has forgotten all it was told.
+        peer.known.clear();
+        peer.deferred.clear();
+        peer.advert_retry.reset();
+        peer.request_retry.reset();
+        peer.source.hurry();
+        peer.request_due = now;
+    }
+
+    pub(super) fn disconnect(&mut self, id: PeerId, outbox: &mut Outbox) {
+        self.drop_ops(&id);
+        let Some(peer) = self.map.get_mut(&id) else { return };
+        if std::mem::take(&mut peer.connected) {
+            outbox.event(Event::PeerDisconnected { peer: id });
+        }
+        peer.known.clear();
+        peer.deferred.clear();
+    }
+
+    pub(super) fn forget(&mut self, id: PeerId, outbox: &mut Outbox) {
+        self.disconnect(id, outbox);
+        self.map.remove(&id);
+    }
+
+    /// Answers to these come late, from a connection that is gone: they are ignored.
+    fn drop_ops(&mut self, id: &PeerId) {
+        let Some(peer) = self.map.get_mut(id) else { return };
+        let (advert, request) = (peer.advert_op.take(), peer.request_op.take());
+        advert.and_then(|op| self.adverts.remove(&op));
+        request.and_then(|op| self.requests.remove(&op));
+    }
+
+    /// Takes a peer's advert, and its word about whom else it is telling.
+    pub(super) fn take_advert(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        advert: Advert,
+        graph: &CommitGraph,
+    ) {
+        for told in &advert.told {
+            if let Some(peer) = self.map.get_mut(told).filter(|peer| peer.connected) {
+                peer.hear(&advert.heads, HeardFrom::HearSay(now));
+                peer.forget_old_heads(graph);
+            }
+        }
+        self.learn(now, id, advert.heads, graph);
+    }
+
+    /// Takes a peer's word about its own heads.
+    fn learn(&mut self, now: Time, id: PeerId, heads: Vec<CommitHash>, graph: &CommitGraph) {
+        let Some(peer) = self.entry(id) else { return };
+        let kept = if is_active(Mutant::HeadDropped) { 1 } else { heads.len() };
+        let heads: Vec<CommitHash> = heads.into_iter().take(kept).collect();
+        peer.last_seen = Some(now);
+        peer.failing = None;
+        peer.hear(&heads, HeardFrom::FirstHand);
+        peer.forget_old_heads(graph);
+        peer.source.retain(&heads);
+        peer.heads = Some(heads);
+        peer.deferred.clear();
+        if peer.has_unknown_heads(now, graph) {
+            let known = &peer.known;
+            let open = graph.heads().iter().filter(|head| !known.contains_key(head));
+            peer.deferred = open.copied().collect();
+        }
+    }
+
+    /// Takes the answer to a request for heads; returns who answered with good heads.
+    pub(super) fn end_request(
+        &mut self,
+        now: Time,
+        op: OpId,
+        heads: Option<Vec<CommitHash>>,
+        graph: &CommitGraph,
+        jitter: &mut Jitter,
+    ) -> Option<PeerId> {
+        let id = self.requests.remove(&op)?;
+        let peer = self.map.get_mut(&id)?;
+        peer.request_op = None;
+        let Some(heads) = heads else {
+            peer.request_retry.fail(now, jitter);
+            peer.request_due = peer.request_retry.deadline().unwrap_or(now);
+            peer.failing = Some("it did not answer a request for its heads");
+            return None;
+        };
+        peer.request_retry.reset();
+        self.learn(now, id, heads, graph);
+        let peer = self.map.get_mut(&id)?;
+        peer.request_due = now + jitter.stretch(peer.next_question(graph.heads()));
+        if is_active(Mutant::NoAntiEntropy) {
+            peer.request_due = now + REJECTED_RETRY_DELAY_MAX;
+        }
+        if !peer.has_unknown_heads(now, graph) {
+            // It said itself what it has. What others said a while ago that they told it, it has not got.
+            let heads = peer.heads.clone().unwrap_or_default();
+            peer.known.retain(|head, from| match from {
+                HeardFrom::HearSay(then) if now - *then >= CONFIRM_DELAY => {
+                    heads.binary_search(head).is_ok()
+                }
+                _ => true,
+            });
+        }
+        Some(id)
+    }
+
+    pub(super) fn end_advert(&mut self, now: Time, op: OpId, taken: bool, jitter: &mut Jitter) {
+        let Some((id, heads)) = self.adverts.remove(&op) else { return };
+        let Some(peer) = self.map.get_mut(&id) else { return };
+        peer.advert_op = None;
+        if taken {
+            peer.advert_retry.reset();
+            peer.failing = None;
+            peer.last_seen = Some(now);
+            peer.hear(&heads, HeardFrom::FirstHand);
+            peer.confirms = 0;
+            if !is_active(Mutant::NoAntiEntropy) {
+                peer.ask_within(now, CONFIRM_DELAY, jitter);
+            }
+        } else {
+            peer.advert_retry.fail(now, jitter);
+            peer.failing = Some("it did not take an advert");
+        }
+    }
+
+    /// The set of this node's heads changed.
+    pub(super) fn heads_changed(&mut self, graph: &CommitGraph) {
+        for peer in self.map.values_mut() {
+            peer.forget_old_heads(graph);
+        }
+    }
+
+    /// Main moved, which is nobody's business.
+    pub(super) fn main_moved(&mut self) {
+        if is_active(Mutant::StormOnMove) {
+            self.map.values_mut().for_each(|peer| peer.known.clear());
+        }
+    }
+
+    /// A person wants to be in step now.
+    pub(super) fn hurry(&mut self, now: Time, id: Option<PeerId>) {
+        let all = self.map.iter_mut().filter(|(other, _)| id.is_none_or(|id| id == **other));
+        for (_, peer) in all {
+            peer.request_due = now;
+            peer.source.hurry();
+        }
+    }
+
+    /// Compares mains with a peer whose heads are the same. True once for each lasting difference.
+    pub(super) fn disagrees(
+        &mut self,
+        now: Time,
+        id: &PeerId,
+        ours: CommitHash,
+        theirs: CommitHash,
+    ) -> bool {
+        let Some(peer) = self.map.get_mut(id) else { return false };
+        if ours == theirs {
+            peer.differing = None;
+            return false;
+        }
+        match &mut peer.differing {
+            Some(known) if (known.ours, known.theirs) == (ours, theirs) => {
+                let lasts = now - known.since >= DISAGREEMENT_DELAY;
+                let said = known.said;
+                known.said |= lasts;
+                lasts && !said
+            }
+            differing => {
+                // It may be folding still: look again before anything is said.
+                *differing = Some(Differing { ours, theirs, since: now, said: false });
+                peer.request_due = peer.request_due.min(now + DISAGREEMENT_DELAY);
+                false
+            }
+        }
+    }
+
+    /// Whether the peer has exactly these heads.
+    pub(super) fn is_in_sync(&self, id: &PeerId, heads: &BTreeSet<CommitHash>) -> bool {
+        self.get(id).is_some_and(|peer| peer.has_exactly(heads))
+    }
+
+    /// Asks whom it is time to ask, and tells who may lack something.
+    pub(super) fn drive(&mut self, now: Time, graph: &CommitGraph, outbox: &mut Outbox) {
+        for (id, peer) in self.map.iter_mut().filter(|(_, peer)| peer.connected) {
+            if peer.request_op.is_none() && peer.request_due <= now {
+                let op = outbox.start(|op| Output::RequestHeads { op, peer: *id });
+                peer.request_op = Some(op);
+                self.requests.insert(op, *id);
+            }
+            if !peer.deferred.is_empty() && !peer.has_unknown_heads(now, graph) {
+                peer.stop_deferring();
+            }
+            if peer.source.failing.is_some() && peer.heads().iter().all(|h| graph.contains(h)) {
+                peer.source.forgive();
+            }
+        }
+        self.advertise(now, graph.heads(), outbox);
+    }
+
+    fn advertise(&mut self, now: Time, ours: &BTreeSet<CommitHash>, outbox: &mut Outbox) {
+        let adverts = &self.adverts;
+        let is_target = |peer: &Peer| {
+            let under_way = peer.advert_op.and_then(|op| adverts.get(&op));
+            let under_way = under_way.map(|(_, heads)| heads.as_slice()).unwrap_or_default();
+            peer.advert_retry.is_ready(now) && peer.lacks(ours, under_way)
+        };
+        let targets: Vec<PeerId> =
+            self.connected().filter(|(_, peer)| is_target(peer)).map(|(id, _)| id).collect();
+        // One whose advert is under way gets a newer one right after it: it counts as told.
+        let told: Vec<PeerId> = targets.iter().take(ADVERT_TOLD_MAX).copied().collect();
+        for id in targets {
+            let Some(peer) = self.map.get_mut(&id).filter(|peer| peer.advert_op.is_none()) else {
+                continue;
+            };
+            let heads: Vec<CommitHash> = ours.iter().copied().collect();
+            let advert = Advert { heads: heads.clone(), told: told.clone() };
+            let op = outbox.start(|op| Output::Advertise { op, peer: id, advert });
+            peer.advert_op = Some(op);
+            self.adverts.insert(op, (id, heads));
+        }
+    }
+
+    /// When to look again, of what waits for time alone.
+    pub(super) fn deadlines<'a>(
+        &'a self,
+        heads: &'a BTreeSet<CommitHash>,
+    ) -> impl Iterator<Item = Time> + 'a {
+        self.connected().flat_map(|(_, peer)| {
+            let request = Some(peer.request_due).filter(|_| peer.request_op.is_none());
+            let advert = peer.advert_retry.deadline();
+            let advert = advert.filter(|_| peer.advert_op.is_none() && peer.lacks(heads, &[]));
+            request.into_iter().chain(advert)
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! A model of a storage engine: commits named by their content, each with the whole database.
+//!
+//! It is deterministic as the real ones are: the same parents give the same merge commit, byte for
+//! byte. Where a real engine runs beside it (see [`Twin`](super::twin::Twin)) commits have that
+//! engine's names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::merge::merge_roots;
+use super::root::Root;
+use crate::commit::{CommitInfo, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message};
+use crate::fold::MergeResult;
+use crate::id::CommitHash;
+
+/// A commit and what the database is there.
+#[derive(Debug)]
+pub struct Commit {
+    /// The commit as the engine describes it.
+    pub info: CommitInfo,
+    /// The database.
+    pub root: Root,
+    /// 1 + the greatest depth among its parents, merge commits counted.
+    depth: u32,
+}
+
+/// One node's commits.
+#[derive(Debug, Clone, Default)]
+pub struct Store {
+    commits: BTreeMap<CommitHash, Arc<Commit>>,
+}
+
+/// What a user commit says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saying {
+    /// The author's name.
+    pub author: String,
+    /// The message.
+    pub message: String,
+    /// Seconds since 1970-01-01 UTC.
+    pub seconds: i64,
+}
+
+impl Saying {
+    /// The author's e-mail.
+    pub fn email(&self) -> String {
+        format!("{}@example.org", self.author)
+    }
+}
+
+impl Store {
+    /// Makes a user commit; `name` is the real engine's, where one runs beside.
+    pub fn commit(
+        &mut self,
+        parents: &[CommitHash],
+        saying: &Saying,
+        root: Root,
+        name: Option<CommitHash>,
+    ) -> CommitHash {
+        let info = CommitInfo {
+            hash: CommitHash::from_bytes([0; 20]),
+            parents: parents.to_vec(),
+            author_name: saying.author.clone(),
+            author_email: saying.email(),
+            message: saying.message.clone(),
+            seconds: saying.seconds,
+        };
+        self.insert(info, root, name)
+    }
+
+    /// What merging `theirs` into `ours` gives, where that is possible.
+    pub fn merged(
+        &self,
+        ours: CommitHash,
+        theirs: CommitHash,
+        settles: bool,
+    ) -> Result<Root, String> {
+        let root = |hash: &CommitHash| &self.commits[hash].root;
+        let base = self.merge_base(&ours, &theirs).ok_or("no common ancestor")?;
+        merge_roots(root(&base), root(&ours), root(&theirs), settles)
+    }
+
+    /// Makes a merge commit, whose database is `root`.
+    pub fn insert_merge(
+        &mut self,
+        ours: CommitHash,
+        theirs: CommitHash,
+        root: Root,
+        name: Option<CommitHash>,
+    ) -> CommitHash {
+        let info = CommitInfo {
+            hash: ours,
+            parents: vec![ours, theirs],
+            author_name: MERGE_AUTHOR_NAME.into(),
+            author_email: MERGE_AUTHOR_EMAIL.into(),
+            message: merge_message(&ours, &theirs),
+            seconds: self.commits[&ours].info.seconds.max(self.commits[&theirs].info.seconds),
+        };
+        self.insert(info, root, name)
+    }
+
+    /// Merges `theirs` into `ours`, where that is possible.
+    pub fn merge(&mut self, ours: CommitHash, theirs: CommitHash, settles: bool) -> MergeResult {
+        let root = self.merged(ours, theirs, settles)?;
+        Ok(self.insert_merge(ours, theirs, root, None))
+    }
+
+    fn insert(&mut self, mut info: CommitInfo, root: Root, name: Option<CommitHash>) -> CommitHash {
+        info.hash = name.unwrap_or_else(|| {
+            let mut hasher = blake3::Hasher::new();
+            for parent in &info.parents {
+                hasher.update(parent.as_bytes());
+            }
+            let CommitInfo { author_name, author_email, message, seconds, .. } = &info;
+            let text = format!("{author_name}\0{author_email}\0{message}\0{seconds}\0");
+            hasher.update(text.as_bytes());
+            root.digest(&mut hasher);
+            short(&hasher)
+        });
+        let parents = info.parents.iter();
+        let depth = parents.map(|parent| self.commits[parent].depth).max().unwrap_or(0) + 1;
+        let hash = info.hash;
+        self.commits.insert(hash, Arc::new(Commit { info, root, depth }));
+        hash
+    }
+
+    /// Takes a commit from another store. Its parents must be here or come too.
+    pub fn receive(&mut self, commit: Arc<Commit>) {
+        self.commits.insert(commit.info.hash, commit);
+    }
+
+    /// Returns a commit, where it is here.
+    pub fn get(&self, hash: &CommitHash) -> Option<&Arc<Commit>> {
+        self.commits.get(hash)
+    }
+
+    /// All commits, sorted by hash.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Commit>> {
+        self.commits.values()
+    }
+
+    /// Returns the commit and everything under it, merge commits included.
+    pub fn ancestors(&self, hash: &CommitHash) -> BTreeSet<CommitHash> {
+        self.under([*hash])
+    }
+
+    /// Returns the commits and everything under them, merge commits included.
+    pub fn under(&self, hashes: impl IntoIterator<Item = CommitHash>) -> BTreeSet<CommitHash> {
+        let mut stack: Vec<CommitHash> = hashes.into_iter().collect();
+        let mut seen: BTreeSet<CommitHash> = stack.iter().copied().collect();
+        while let Some(hash) = stack.pop() {
+            let parents = &self.commits[&hash].info.parents;
+            stack.extend(parents.iter().filter(|parent| seen.insert(**parent)));
+        }
+        seen
+    }
+
+    /// The deepest common ancestor; of several the one with the least hash, as DoltLite has it.
+    fn merge_base(&self, ours: &CommitHash, theirs: &CommitHash) -> Option<CommitHash> {
+        let (ours, theirs) = (self.ancestors(ours), self.ancestors(theirs));
+        let deepest = |hash: &&CommitHash| (self.commits[*hash].depth, std::cmp::Reverse(**hash));
+        ours.intersection(&theirs).max_by_key(deepest).copied()
+    }
+}
+
+/// The first 20 bytes, which is how the engines name things.
+pub(super) fn short(hasher: &blake3::Hasher) -> CommitHash {
+    CommitHash::from_slice(&hasher.finalize().as_bytes()[..CommitHash::BYTES])
+        .expect("because the slice has as many bytes as a hash")
+}

@@ -1,0 +1,9 @@
+//! Nodes driven by hand, on simulated time, through the public interface alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+mod adverts;
+mod folding;
+mod pair;
+mod pulls;
+mod rig;
