@@ -1,0 +1,365 @@
+//! The only place that knows the core, the engine and the network: it takes what happens, hands it
+//! to the core's state machine, and carries out what that asks for.
+//!
+//! Architecture Invariant: every decision about heads, folds, adverts, pulls and retries is the
+//! core's. The driver decides nothing that a simulator would have to know.
+
+mod asked;
+mod collect;
+mod command;
+mod connect;
+mod difference;
+mod engine_thread;
+mod garbage;
+mod input;
+mod local;
+mod pull;
+mod recover;
+mod service;
+mod tags;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use doltswarm_core::id::{CommitHash, PeerId};
+use doltswarm_core::membership::Membership;
+use doltswarm_core::message::SignedCommit;
+use doltswarm_core::node::dialer::Dialer;
+use doltswarm_core::node::{Event, Node, OpId, Output};
+use doltswarm_core::time::Time;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::Instant;
+
+pub(crate) use collect::collect;
+pub(crate) use engine_thread::{EngineHandle, Stopped};
+pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
+pub(crate) use pull::{fetch_chunks, roots, verify_signatures};
+pub(crate) use recover::{Recovered, recover, resolve, resolve_all};
+pub(crate) use service::Service;
+
+use crate::engine::{ChunkFormat, ChunkReader};
+use crate::gateway::Gateway;
+use crate::identity::Identity;
+use crate::net::Network;
+use crate::staging::Staging;
+use crate::store::{Founding, Store};
+use crate::swarm::SwarmEvent;
+
+/// What the driver, its tasks, the network's service and the facade share.
+pub(crate) struct Shared {
+    pub(crate) identity: Identity,
+    pub(crate) founding: Founding,
+    pub(crate) name: String,
+    pub(crate) engine_version: String,
+    pub(crate) membership: RwLock<Membership>,
+    pub(crate) store: Store,
+    pub(crate) engine: EngineHandle,
+    pub(crate) format: Arc<dyn ChunkFormat>,
+    pub(crate) chunks: Mutex<Box<dyn ChunkReader>>,
+    pub(crate) gateway: Gateway,
+    pub(crate) staging: Arc<Staging>,
+    pub(crate) events: broadcast::Sender<SwarmEvent>,
+    pub(crate) inputs: mpsc::UnboundedSender<Input>,
+    /// Counts the driver's rounds, so that a waiter looks again only when something happened.
+    pub(crate) rounds: watch::Sender<u64>,
+    pub(crate) isolated: AtomicBool,
+    /// How many times the engine has fetched.
+    pub(crate) fetches: AtomicU64,
+    /// How many pulls use the staged chunks.
+    pub(crate) pulls: Mutex<usize>,
+}
+
+impl Shared {
+    /// Writes `hash` the way the engine does.
+    pub(crate) fn text(&self, hash: &CommitHash) -> String {
+        hash.to_string()
+    }
+
+    /// Writes hashes the way the engine does.
+    pub(crate) fn texts<'a>(
+        &self,
+        hashes: impl IntoIterator<Item = &'a CommitHash>,
+    ) -> Vec<String> {
+        hashes.into_iter().map(|hash| self.text(hash)).collect()
+    }
+
+    /// Tells whoever listens. Nobody listening is not an error.
+    pub(crate) fn emit(&self, event: SwarmEvent) {
+        tracing::debug!(target: "doltswarm::events", ?event);
+        let _ = self.events.send(event);
+    }
+
+    /// Reads the membership.
+    pub(crate) fn membership(&self) -> std::sync::RwLockReadGuard<'_, Membership> {
+        self.membership.read().expect("because no holder of this lock panics")
+    }
+}
+
+/// A peer as the driver knows it, beside what the core knows.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    name: String,
+    addresses: Vec<std::net::SocketAddr>,
+    /// Why it is not connected, for people.
+    problem: Option<String>,
+    /// The time of the last word from it, in milliseconds since 1970.
+    seen_unix_ms: Option<u64>,
+}
+
+/// The loop that joins core, engine, network and store.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    node: Node,
+    network: Option<Network>,
+    inputs: mpsc::UnboundedReceiver<Input>,
+    dialer: Dialer,
+    known: BTreeMap<PeerId, Known>,
+    greeted: BTreeSet<PeerId>,
+    grants_digest_told: BTreeMap<PeerId, [u8; 32]>,
+    pending: Vec<command::PendingPull>,
+    last_request: Option<OpId>,
+    tags: tags::Tags,
+    size_after_collection: u64,
+    started: Instant,
+    foreign_poll: Duration,
+    foreign_next: Instant,
+    foreign_asked: Arc<AtomicBool>,
+}
+
+/// What a driver starts with.
+pub(crate) struct DriverParts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) network: Option<Network>,
+    pub(crate) inputs: mpsc::UnboundedReceiver<Input>,
+    pub(crate) recovered: Recovered,
+    pub(crate) foreign_poll: Duration,
+    pub(crate) tags_max: usize,
+}
+
+impl Driver {
+    /// Joins the parts; [`Driver::run`] does the work.
+    pub(crate) fn new(parts: DriverParts) -> Self {
+        let DriverParts { shared, network, inputs, recovered, foreign_poll, tags_max } = parts;
+        let me = shared.identity.peer_id();
+        let seed = u64::from_le_bytes(me.as_bytes()[..8].try_into().expect("because 8 is 8"));
+        let known = recovered.known(&shared);
+        let node = recovered.into_node(me, seed, known.keys().copied().collect());
+        let mut driver = Self {
+            node,
+            network,
+            inputs,
+            dialer: Dialer::new(seed),
+            known,
+            greeted: BTreeSet::new(),
+            grants_digest_told: BTreeMap::new(),
+            pending: Vec::new(),
+            last_request: None,
+            tags: tags::Tags::new(tags_max),
+            size_after_collection: 0,
+            started: Instant::now(),
+            foreign_poll,
+            foreign_next: Instant::now() + foreign_poll,
+            foreign_asked: Arc::new(AtomicBool::new(false)),
+            shared,
+        };
+        driver.size_after_collection = driver.store_size();
+        driver.dial_known();
+        driver
+    }
+
+    fn now(&self) -> Time {
+        Time::from_millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Runs until [`Command::Close`]. What the engine thread was doing ends before its handle is
+    /// dropped.
+    pub(crate) async fn run(mut self) {
+        let mut round = 0u64;
+        loop {
+            self.carry_out();
+            round += 1;
+            self.shared.rounds.send_replace(round);
+            let deadline = self.deadline();
+            tokio::select! {
+                input = self.inputs.recv() => {
+                    let Some(input) = input else { break };
+                    if self.take(input) { break }
+                    // Inputs that came together are folded together.
+                    while let Ok(input) = self.inputs.try_recv() {
+                        if self.take(input) { return self.stopped().await }
+                    }
+                }
+                () = tokio::time::sleep_until(deadline) => self.tick(),
+            }
+        }
+        self.stopped().await;
+    }
+
+    async fn stopped(mut self) {
+        self.write_tags_now();
+        if let Some(network) = self.network.take() {
+            network.close().await;
+        }
+        // The tags above are the last job; when it is done, so is everything before it.
+        let _ = self.shared.engine.call(|_| ()).await;
+        if let Err(error) = self.shared.store.flush() {
+            tracing::warn!(%error, "the node's store could not be flushed; it is derived again at start");
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let mut deadline = self.foreign_next;
+        // A dial that cannot be made now must not wake the loop again and again.
+        let dial = self.dialable().then(|| self.dialer.poll_timeout()).flatten();
+        let timers = [self.node.poll_timeout(), dial];
+        for time in timers.into_iter().flatten() {
+            deadline = deadline.min(self.started + Duration::from_millis(time.as_millis()));
+        }
+        if let Some(due) = self.tags.due() {
+            deadline = deadline.min(due);
+        }
+        deadline
+    }
+
+    fn tick(&mut self) {
+        let now = self.now();
+        self.node.handle_timeout(now);
+        self.dial_due();
+        if self.tags.due().is_some_and(|due| due <= Instant::now()) {
+            self.write_tags_now();
+            self.collect_if_grown();
+        }
+        if self.foreign_next <= Instant::now() {
+            self.foreign_next = Instant::now() + self.foreign_poll;
+            self.look_for_foreign_commits();
+        }
+    }
+
+    /// Takes one input; says whether it was the last.
+    fn take(&mut self, input: Input) -> bool {
+        match input {
+            Input::Executed { executed, infos, reply } => self.executed(&executed, &infos, reply),
+            Input::MainSeen { main, infos } => self.main_seen(main, &infos),
+            Input::Merged { op, ours, theirs, result } => self.merged(op, &ours, &theirs, result),
+            Input::Moved { op, outcome, infos } => self.moved(op, outcome, &infos),
+            Input::Fetched { op, peer, heads, result } => self.fetched(op, peer, &heads, result),
+            Input::Heads { op, peer, result } => self.heads_answered(op, peer, result),
+            Input::Advertised { op, result } => {
+                let now = self.now();
+                self.node.handle_advertised(now, op, result.map_err(|_| ()));
+            }
+            Input::Net(event) => self.net_event(event),
+            Input::DialFailed { peer, reason } => self.dial_failed(peer, reason),
+            Input::Greeted { peer, result } => self.greeted(peer, result),
+            Input::Grants { from, grants } => self.grants_arrived(from, &grants),
+            Input::StatusRead { status, reply } => self.answer_status(*status, reply),
+            Input::GarbageCollected { result, reply } => self.garbage_collected(result, reply),
+            Input::Asked(asked) => self.asked(asked),
+            Input::Command(Command::Close) => return true,
+            Input::Command(command) => self.command(command),
+        }
+        false
+    }
+
+    /// Carries out what the core asks for, until it asks for nothing more.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            match output {
+                Output::Advertise { op, peer, advert } => self.advertise(op, peer, advert),
+                Output::RequestHeads { op, peer } => self.request_heads(op, peer),
+                Output::Pull { op, peer, heads } => self.pull(op, peer, heads),
+                Output::Merge { op, ours, theirs } => self.merge(op, ours, theirs),
+                Output::MoveMain { op, from, to } => self.move_main(op, from, to),
+                Output::SetParked { heads } => self.set_parked(heads),
+                Output::Event(event) => self.node_event(event),
+            }
+        }
+        self.settle_pending();
+    }
+
+    fn node_event(&mut self, event: Event) {
+        let shared = Arc::clone(&self.shared);
+        let event = match event {
+            Event::HeadsChanged { heads } => {
+                self.tags.heads_changed();
+                SwarmEvent::HeadsChanged { heads: shared.texts(&heads) }
+            }
+            Event::Folded { main, parked } => SwarmEvent::Folded {
+                main: shared.text(&main),
+                parked: parked.iter().map(|parked| shared.text(&parked.head)).collect(),
+            },
+            Event::MainMoved { from, to, fast_forward } => {
+                self.announce_tables(from, to, false);
+                SwarmEvent::MainMoved {
+                    from: shared.text(&from),
+                    to: shared.text(&to),
+                    fast_forward,
+                }
+            }
+            Event::PullStarted { peer, heads } => {
+                SwarmEvent::PullStarted { peer: peer.to_string(), heads: shared.texts(&heads) }
+            }
+            Event::Pulled { peer, commits } => {
+                SwarmEvent::Pulled { peer: peer.to_string(), commits }
+            }
+            Event::PullFailed { peer, reason } => {
+                SwarmEvent::PullFailed { peer: peer.to_string(), reason }
+            }
+            Event::Rejected { peer, heads, reason } => {
+                tracing::warn!(%peer, %reason, "refused what a peer offered");
+                SwarmEvent::Rejected { peer: peer.to_string(), heads: shared.texts(&heads), reason }
+            }
+            Event::MainWaits { tables } => SwarmEvent::MainWaits { tables },
+            Event::EnginesDisagree { peer, ours, theirs } => {
+                tracing::error!(%peer, "equal heads, different main: the engines disagree");
+                SwarmEvent::EnginesDisagree {
+                    peer: peer.to_string(),
+                    ours: shared.text(&ours),
+                    theirs: shared.text(&theirs),
+                }
+            }
+            Event::PeerConnected { peer } => SwarmEvent::PeerConnected { peer: peer.to_string() },
+            Event::PeerDisconnected { peer } => {
+                SwarmEvent::PeerDisconnected { peer: peer.to_string() }
+            }
+        };
+        shared.emit(event);
+    }
+
+    fn look_for_foreign_commits(&mut self) {
+        // One question at a time: a long job on the engine thread must not pile them up.
+        if self.foreign_asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (shared, asked) = (Arc::clone(&self.shared), Arc::clone(&self.foreign_asked));
+        let expected = self.node.main();
+        let posted = self.shared.engine.post(move |engine| {
+            asked.store(false, Ordering::Release);
+            let Ok(main) = engine.main() else { return };
+            if main != expected
+                && let Ok(infos) = collect(engine, &shared.store, &[main])
+            {
+                let _ = shared.inputs.send(Input::MainSeen { main, infos });
+            }
+        });
+        if posted.is_err() {
+            tracing::error!("the engine stopped");
+        }
+    }
+
+    /// Signs commits that this peer made, or that another program made on its database.
+    fn sign(&self, commits: &[CommitHash]) -> Vec<SignedCommit> {
+        commits
+            .iter()
+            .map(|commit| {
+                doltswarm_core::sign::sign_commit(
+                    self.shared.identity.signing_key(),
+                    &self.shared.founding.swarm,
+                    commit,
+                )
+            })
+            .collect()
+    }
+}

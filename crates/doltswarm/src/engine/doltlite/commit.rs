@@ -1,0 +1,183 @@
+//! User commits: making them, and describing any commit.
+
+use doltswarm_core::commit::CommitInfo;
+use doltswarm_core::id::CommitHash;
+
+use super::connection::{During, dirty_tables, hash_value, head, parse_hash, text, transaction};
+use super::ffi::{Connection, SqliteError};
+use super::guard::{Mode, is_plain};
+use super::{date, record};
+use crate::engine::{
+    CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, Transaction, Value,
+};
+
+/// Creates `swarm_conflicts` and commits it with all uncommitted work.
+pub(super) fn found(main: &Connection, meta: &CommitMeta) -> EngineResult<CommitHash> {
+    let arguments = arguments(meta)?;
+    transaction(main, || {
+        record::create_table(main)?;
+        commit(main, arguments)?.ok_or(EngineError::Failed {
+            what: "make the founding commit",
+            message: "the engine found nothing to commit".to_owned(),
+        })
+    })
+}
+
+/// Runs `work` and commits what it did, as one step.
+pub(super) fn transact(
+    main: &Connection,
+    meta: &CommitMeta,
+    work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
+) -> EngineResult<Executed> {
+    let arguments = arguments(meta)?;
+    transaction(main, || {
+        let tables = dirty_tables(main)?;
+        if !tables.is_empty() {
+            return Err(EngineError::Dirty { tables });
+        }
+        let parent = head(main)?;
+        let before = main.total_changes();
+        work(&mut Open { main })?;
+        // The work may have swallowed the error of a statement that ended the transaction.
+        require_open(main)?;
+        let rows_affected = main.total_changes() - before;
+        let commit = commit(main, arguments)?;
+        Ok(Executed { commit, parent, rows_affected })
+    })
+}
+
+/// Commits what other programs left uncommitted.
+pub(super) fn pending(main: &Connection, meta: &CommitMeta) -> EngineResult<Executed> {
+    let arguments = arguments(meta)?;
+    transaction(main, || {
+        let parent = head(main)?;
+        let commit = commit(main, arguments)?;
+        Ok(Executed { commit, parent, rows_affected: 0 })
+    })
+}
+
+/// The transaction that a caller's work runs in.
+struct Open<'a> {
+    main: &'a Connection,
+}
+
+impl Open<'_> {
+    /// Runs a caller's statement, judged as one where its text leaves any doubt.
+    fn judged<T>(
+        &self,
+        sql: &str,
+        run: impl FnOnce(&Connection) -> Result<T, SqliteError>,
+    ) -> EngineResult<T> {
+        let main = self.main;
+        // A caller may swallow the error of the statement that ended the transaction; what follows
+        // would then stand on its own.
+        require_open(main)?;
+        let result = match is_plain(sql) {
+            true => run(main),
+            false => main.judging(Mode::Change, || run(main)),
+        };
+        let value = result.map_err(SqliteError::of_caller)?;
+        require_open(main)?;
+        Ok(value)
+    }
+}
+
+/// `ON CONFLICT ROLLBACK` ends a transaction.
+fn require_open(main: &Connection) -> EngineResult<()> {
+    if main.in_transaction() {
+        return Ok(());
+    }
+    let message = "a statement rolled the transaction back".to_owned();
+    Err(EngineError::Rejected { message })
+}
+
+impl Transaction for Open<'_> {
+    fn execute(&mut self, statement: &Statement) -> EngineResult<u64> {
+        let before = self.main.total_changes();
+        self.judged(&statement.sql, |main| match statement.params.is_empty() {
+            true => main.batch(&statement.sql),
+            false => main.run(&statement.sql, &statement.params),
+        })?;
+        Ok(self.main.total_changes() - before)
+    }
+
+    fn query(&mut self, sql: &str, params: &[Value], limit: usize) -> EngineResult<Rows> {
+        let (rows, more) = self.judged(sql, |main| main.read(sql, params, limit))?;
+        if more { Err(EngineError::TooLarge { limit }) } else { Ok(rows) }
+    }
+}
+
+/// The parameters of `dolt_commit`: message, author and date.
+fn arguments(meta: &CommitMeta) -> EngineResult<[Value; 3]> {
+    let CommitMeta { author_name, author_email, message, seconds } = meta;
+    let reserved = |c: char| matches!(c, '<' | '>') || c.is_control();
+    for (what, part) in [("name", author_name), ("e-mail", author_email)] {
+        if part.trim().is_empty() || part.contains(reserved) {
+            let message = format!(
+                "`{}` cannot be an author's {what}: it must not be empty or have `<`, `>` or \
+                 control characters",
+                part.escape_debug()
+            );
+            return Err(EngineError::Rejected { message });
+        }
+    }
+    if message.is_empty() {
+        let message = "the commit message is empty".to_owned();
+        return Err(EngineError::Rejected { message });
+    }
+    let author = format!("{author_name} <{author_email}>");
+    Ok([message.as_str().into(), author.into(), date::format(*seconds)?.into()])
+}
+
+/// Commits all that changed on the connection's branch; `None` where nothing did.
+fn commit(main: &Connection, arguments: [Value; 3]) -> EngineResult<Option<CommitHash>> {
+    let sql = "SELECT dolt_commit('-A', '--skip-empty', '-m', ?, '--author', ?, '--date', ?)";
+    // A deferred foreign key is checked here, so the caller's statements may be to blame.
+    let rows = main.hot(sql, &arguments).map_err(SqliteError::of_caller)?;
+    match rows.first().and_then(|row| row.first()) {
+        Some(Value::Integer(0)) => Ok(None),
+        value => parse_hash(value).map(Some),
+    }
+}
+
+/// Describes a commit, or `None` where the database does not hold it.
+pub(super) fn info(
+    connection: &Connection,
+    commit: &CommitHash,
+) -> EngineResult<Option<CommitInfo>> {
+    let sql = "SELECT committer, email, date, message FROM dolt_log(?) LIMIT 1";
+    let rows = match connection.hot(sql, &[hash_value(commit)]) {
+        // How the engine says that it knows no such commit.
+        Err(error) if error.message.contains("invalid dolt_log revision") => return Ok(None),
+        rows => rows.during("read a commit")?,
+    };
+    let Some(row) = rows.first() else { return Ok(None) };
+    let seconds = date::parse(text(row.get(2))).ok_or_else(|| EngineError::Failed {
+        what: "read a commit's date",
+        message: text(row.get(2)).to_owned(),
+    })?;
+    Ok(Some(CommitInfo {
+        hash: *commit,
+        parents: parents(connection, commit)?,
+        author_name: text(row.first()).to_owned(),
+        author_email: text(row.get(1)).to_owned(),
+        message: text(row.get(3)).to_owned(),
+        seconds,
+    }))
+}
+
+/// A commit's parents in order.
+pub(super) fn parents(
+    connection: &Connection,
+    commit: &CommitHash,
+) -> EngineResult<Vec<CommitHash>> {
+    let sql = "SELECT parent_hash FROM dolt_commit_ancestors \
+               WHERE commit_hash = ? AND parent_hash IS NOT NULL ORDER BY parent_index";
+    let rows = connection.hot(sql, &[hash_value(commit)]).during("read a commit's parents")?;
+    rows.iter().map(|row| parse_hash(row.first())).collect()
+}
+
+/// Fails where the database does not hold `commit`.
+pub(super) fn require(connection: &Connection, commit: &CommitHash) -> EngineResult<CommitInfo> {
+    info(connection, commit)?.ok_or(EngineError::NoSuchCommit(*commit))
+}

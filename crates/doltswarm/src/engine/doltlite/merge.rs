@@ -1,0 +1,304 @@
+//! Merging two commits on a private branch.
+
+use std::path::{Path, PathBuf};
+
+use doltswarm_core::commit::{
+    ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message,
+};
+use doltswarm_core::id::CommitHash;
+
+use super::commit::{parents, require};
+use super::connection::{
+    During, Purpose, dirty_tables, hash_value, head, open, parse_hash, text, transaction,
+};
+use super::ffi::Connection;
+use super::history::History;
+use super::settle::{Settlement, Stop, impossible};
+use super::{date, dropped, record, violations};
+use crate::engine::{EngineError, EngineResult, MergeOutcome, Value};
+
+/// The branch merges are made on. A branch is checked out for each connection on its own, so main
+/// and its readers do not notice.
+const BRANCH: &str = "swarm/merge";
+
+/// Above this height commits are merged by way of stand-ins with a short history, because the
+/// engine's search for the merge base grows with the square of the history.
+///
+/// The result is the same, byte for byte. The bound is one on the commits and not on this machine,
+/// so if it ever were not, it would still be the same on every peer.
+pub(super) const STAND_INS_ABOVE: u64 = 1_000;
+
+/// Where merges are made: a connection of its own, on a branch of its own.
+pub(super) struct Workbench {
+    path: PathBuf,
+    connection: Connection,
+}
+
+/// The commits that the engine is told to merge: the two themselves, or their stand-ins.
+struct Sides {
+    ours: CommitHash,
+    theirs: CommitHash,
+}
+
+impl Workbench {
+    /// Opens the workbench, with its branch at `ours` if it has to be made.
+    pub(super) fn open(path: &Path, ours: &CommitHash) -> EngineResult<Self> {
+        let connection = open(path, Purpose::Merge)?;
+        let sql = "SELECT 1 FROM dolt_branches WHERE name = ?";
+        if connection.rows(sql, &[BRANCH.into()]).during("list the branches")?.is_empty() {
+            let sql = "SELECT dolt_branch(?, ?)";
+            let params = [BRANCH.into(), hash_value(ours)];
+            connection.run(sql, &params).during("make the merge branch")?;
+        }
+        let sql = "SELECT dolt_checkout(?)";
+        connection.run(sql, &[BRANCH.into()]).during("check out the merge branch")?;
+        Ok(Self { path: path.to_owned(), connection })
+    }
+
+    /// Merges `theirs` into `ours`, with stand-ins where one of the two is higher than `bound`.
+    pub(super) fn merge(
+        &self,
+        history: &mut History,
+        ours: &CommitHash,
+        theirs: &CommitHash,
+        policy: ConflictPolicy,
+        bound: u64,
+    ) -> EngineResult<MergeOutcome> {
+        let connection = &self.connection;
+        let (our_info, their_info) = (require(connection, ours)?, require(connection, theirs)?);
+        let date = date::format(our_info.seconds.max(their_info.seconds))?;
+        let height = history.learn(connection, ours)?.max(history.learn(connection, theirs)?);
+        let Some(base) = history.base(ours, theirs) else {
+            let reason = "the two commits have no common ancestor: they are not of one database";
+            return Ok(MergeOutcome::Impossible { reason: reason.to_owned() });
+        };
+        if base == *theirs {
+            return Ok(MergeOutcome::Merged { commit: *ours, conflicts: 0 });
+        }
+        let sides = if height > bound {
+            self.stand_ins(&history.root(&base), &base, ours, theirs)?
+        } else {
+            Sides { ours: *ours, theirs: *theirs }
+        };
+        self.reset(&sides.ours)?;
+        let mut impossible = None;
+        let merged = transaction(connection, || {
+            match self.merge_in_transaction(ours, theirs, &sides, policy, &date) {
+                Ok(outcome) => Ok(outcome),
+                Err(Stop::Engine(error)) => Err(error),
+                Err(Stop::Impossible(reason)) => {
+                    // An error, so that the transaction is rolled back; it is not returned.
+                    let error = EngineError::Rejected { message: reason.clone() };
+                    impossible = Some(MergeOutcome::Impossible { reason });
+                    Err(error)
+                }
+            }
+        });
+        match (merged, impossible) {
+            (Err(EngineError::Rejected { .. }), Some(outcome)) => Ok(outcome),
+            (merged, _) => merged,
+        }
+    }
+
+    /// Puts the branch at `ours`, with nothing uncommitted on it.
+    fn reset(&self, ours: &CommitHash) -> EngineResult<()> {
+        let sql = "SELECT dolt_reset('--hard', ?)";
+        self.connection.run(sql, &[hash_value(ours)]).during("reset the merge branch")?;
+        let left = dirty_tables(&self.connection)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT dolt_clean()";
+        self.connection.run(sql, &[]).during("clean the merge branch")
+    }
+
+    fn merge_in_transaction(
+        &self,
+        ours: &CommitHash,
+        theirs: &CommitHash,
+        sides: &Sides,
+        policy: ConflictPolicy,
+        date: &str,
+    ) -> Result<MergeOutcome, Stop> {
+        let connection = &self.connection;
+        if head(connection)? != sides.ours || !dirty_tables(connection)?.is_empty() {
+            return Err(Stop::Engine(EngineError::Failed {
+                what: "merge",
+                message: "another program changed the merge branch".to_owned(),
+            }));
+        }
+        self.start(&sides.theirs)?;
+        dropped::refuse(connection, ours, theirs)?;
+        let mut settlement = Settlement::new(connection, &self.path, theirs);
+        settle(&mut settlement, policy)?;
+        let conflicts = record::add(connection, &settlement.records).map_err(|error| {
+            let advice = "the table is the swarm's own: give it back the form it was founded with";
+            impossible(error, record::TABLE, "record a conflict", advice)
+        })?;
+        if sides.ours != *ours {
+            // The engine moves a branch only when no merge is open on it.
+            self.commit(&sides.ours, &sides.theirs, date)?;
+            self.reset_soft(ours)?;
+            let parent = connection.set_merge_parent(theirs.as_bytes());
+            parent.during("name the merge's parents")?;
+        }
+        let commit = self.commit(ours, theirs, date)?;
+        Ok(MergeOutcome::Merged { commit, conflicts })
+    }
+
+    /// Starts the merge.
+    fn start(&self, theirs: &CommitHash) -> Result<(), Stop> {
+        let sql = "SELECT dolt_merge(?, '--no-commit', '--no-ff')";
+        let result = self.connection.run(sql, &[hash_value(theirs)]);
+        let sql = "SELECT is_merging FROM dolt_merge_status";
+        let rows = self.connection.rows(sql, &[]).during("read the merge's status")?;
+        let is_merging = rows.first().and_then(|row| row.first()) == Some(&Value::Integer(1));
+        match result {
+            // With conflicts or violations the engine answers with an error, and goes on.
+            _ if is_merging => Ok(()),
+            Ok(()) => Err(Stop::Engine(EngineError::Failed {
+                what: "merge",
+                message: "the engine found nothing to merge".to_owned(),
+            })),
+            Err(error) if error.is_rejection() => Err(Stop::Impossible(format!(
+                "{}; make the table's definition the same on both sides with a new commit",
+                without_hashes(&error.message)
+            ))),
+            Err(error) => Err(Stop::Engine(error.during("merge"))),
+        }
+    }
+
+    /// Makes commits with the tables of the two and of their base, but hardly any history: the
+    /// base's stand-in has a root as its parent, and is the parent of the other two.
+    fn stand_ins(
+        &self,
+        root: &CommitHash,
+        base: &CommitHash,
+        ours: &CommitHash,
+        theirs: &CommitHash,
+    ) -> EngineResult<Sides> {
+        let base = self.stand_in(base, root)?;
+        Ok(Sides { ours: self.stand_in(ours, &base)?, theirs: self.stand_in(theirs, &base)? })
+    }
+
+    fn stand_in(&self, commit: &CommitHash, parent: &CommitHash) -> EngineResult<CommitHash> {
+        self.reset(commit)?;
+        self.reset_soft(parent)?;
+        let sql = "SELECT dolt_commit('-A', '--allow-empty', '-m', ?, '--author', ?, '--date', ?)";
+        let author = format!("{MERGE_AUTHOR_NAME} <{MERGE_AUTHOR_EMAIL}>");
+        let params = [format!("stands in for {commit}").into(), author.into(), "1970-01-01".into()];
+        let rows = self.connection.rows(sql, &params).during("make a stand-in")?;
+        parse_hash(rows.first().and_then(|row| row.first()))
+    }
+
+    /// Moves the branch and leaves the tables as they are.
+    fn reset_soft(&self, commit: &CommitHash) -> EngineResult<()> {
+        let sql = "SELECT dolt_reset('--soft', ?)";
+        self.connection.run(sql, &[hash_value(commit)]).during("reset the merge branch")
+    }
+
+    fn commit(
+        &self,
+        ours: &CommitHash,
+        theirs: &CommitHash,
+        date: &str,
+    ) -> EngineResult<CommitHash> {
+        let sql = "SELECT dolt_commit('-A', '--allow-empty', '-m', ?, '--author', ?, '--date', ?)";
+        let params = [
+            merge_message(ours, theirs).into(),
+            format!("{MERGE_AUTHOR_NAME} <{MERGE_AUTHOR_EMAIL}>").into(),
+            date.into(),
+        ];
+        let rows = self.connection.rows(sql, &params).during("commit the merge")?;
+        let commit = parse_hash(rows.first().and_then(|row| row.first()))?;
+        if parents(&self.connection, &commit)? == [*ours, *theirs] {
+            return Ok(commit);
+        }
+        Err(EngineError::Failed {
+            what: "commit the merge",
+            message: format!("{commit} has other parents than the two commits merged"),
+        })
+    }
+}
+
+/// Settles everything that stands in the way of the commit.
+fn settle(settlement: &mut Settlement<'_>, policy: ConflictPolicy) -> Result<(), Stop> {
+    refuse_schema_conflicts(settlement.connection)?;
+    let sql = "SELECT \"table\" FROM dolt_conflicts ORDER BY 1";
+    let rows = settlement.connection.rows(sql, &[]).during("list the conflicts")?;
+    let names: Vec<_> = rows.iter().map(|row| text(row.first()).to_owned()).collect();
+    for name in &names {
+        settlement.settle_rows(name)?;
+        // Not every conflict of the engine is one: new rows without a key agree with each other.
+        if !settlement.records.is_empty() {
+            park(policy, name, "rows were changed on both sides")?;
+        }
+    }
+    if !names.is_empty() {
+        // Settling a conflict can break a constraint without a word.
+        violations::verify(settlement, &[])?;
+    }
+    for name in violations::tables(settlement)? {
+        park(policy, &name, "the two sides together break a constraint")?;
+    }
+    violations::settle(settlement)
+}
+
+/// Stops where the swarm parks what conflicts.
+fn park(policy: ConflictPolicy, table: &str, what: &str) -> Result<(), Stop> {
+    if policy == ConflictPolicy::Settle || table == record::TABLE {
+        return Ok(());
+    }
+    Err(Stop::Impossible(format!(
+        "table `{table}`: {what}, and this swarm parks conflicts; change the rows back on one side \
+         with a new commit"
+    )))
+}
+
+fn refuse_schema_conflicts(connection: &Connection) -> Result<(), Stop> {
+    let sql = "SELECT table_name, description FROM dolt_schema_conflicts ORDER BY 1 LIMIT 1";
+    let rows = connection.rows(sql, &[]).during("list the schema conflicts")?;
+    if let Some(row) = rows.first() {
+        return Err(Stop::Impossible(format!(
+            "table `{}`: {}; make its definition the same on both sides with a new commit",
+            text(row.first()),
+            without_hashes(text(row.get(1)))
+        )));
+    }
+    // Views and triggers have no rows of their own; the engine counts them under this name.
+    let sql = "SELECT 1 FROM dolt_conflicts WHERE \"table\" = 'dolt_schemas'";
+    if connection.rows(sql, &[]).during("list the schema conflicts")?.is_empty() {
+        return Ok(());
+    }
+    Err(Stop::Impossible(
+        "a view or a trigger was changed in two ways; make its definition the same on both sides \
+         with a new commit"
+            .to_owned(),
+    ))
+}
+
+/// Takes hashes out of the engine's words, so that a reason reads the same for the same conflict.
+fn without_hashes(message: &str) -> String {
+    let is_hash = |word: &str| word.len() == 40 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let words = message.split(' ').map(|word| if is_hash(word) { "a commit" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ffi::SqliteError;
+    use super::*;
+
+    #[test]
+    fn reasons_have_no_hashes() {
+        let hash = "a".repeat(40);
+        assert_eq!(without_hashes(&format!("no {hash} here")), "no a commit here");
+    }
+
+    #[test]
+    fn busy_is_never_taken_for_impossible() {
+        let busy = SqliteError { code: 5, message: "database is busy".to_owned() };
+        let stop = impossible(busy, "t", "settle a row", "");
+        assert!(matches!(stop, Stop::Engine(EngineError::Busy)));
+    }
+}

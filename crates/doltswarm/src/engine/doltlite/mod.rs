@@ -1,0 +1,268 @@
+//! The engine DoltLite: a SQLite fork on content-addressed trees, linked into this program.
+//!
+//! A database is one file. Three kinds of connections are open on it: one for users' statements on
+//! `main`, one that makes merges on the branch `swarm/merge`, and one for each reader. A checked-out
+//! branch belongs to a connection, so they do not disturb each other.
+
+use std::path::{Path, PathBuf};
+
+use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
+use doltswarm_core::id::CommitHash;
+
+use self::connection::{During, Purpose, check_file, open, text};
+use self::ffi::Connection;
+use self::history::History;
+use self::merge::Workbench;
+use super::{
+    ChunkReader, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
+    MoveOutcome, Reader, TableDiff, Transaction,
+};
+
+mod chunks;
+mod commit;
+mod connection;
+mod copy;
+mod date;
+mod diff;
+mod dropped;
+mod ffi;
+mod guard;
+mod history;
+mod keyless;
+mod log;
+mod merge;
+mod reader;
+mod record;
+mod refs;
+mod settle;
+mod table;
+mod violations;
+
+#[cfg(test)]
+mod tests;
+
+pub use chunks::DoltLiteFormat;
+
+/// More than an empty database takes.
+const ROOM_BYTES: usize = 64 << 10;
+
+/// A DoltLite database, opened for writing.
+pub struct DoltLite {
+    path: PathBuf,
+    main: Connection,
+    /// Opened by the first merge; dropped where a merge fails, so that the next one starts clean.
+    workbench: Option<Workbench>,
+    history: History,
+    stand_ins_above: u64,
+    version: String,
+}
+
+impl DoltLite {
+    /// Opens the existing database at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Corrupt`] where there is no file, or it is not a DoltLite database.
+    pub fn open(path: &Path) -> EngineResult<Self> {
+        check_file(path)?;
+        let main = open(path, Purpose::Main)?;
+        let rows = main
+            .rows("SELECT doltlite_engine(), dolt_version()", &[])
+            .during("open the database")?;
+        let row = rows.first().map_or(&[][..], Vec::as_slice);
+        if text(row.first()) != "prolly" {
+            let message = format!("{} is not a DoltLite database", path.display());
+            return Err(EngineError::Corrupt { message });
+        }
+        let version = text(row.get(1)).trim_start_matches('v').to_owned();
+        let (workbench, history) = (None, History::default());
+        let stand_ins_above = merge::STAND_INS_ABOVE;
+        Ok(Self { path: path.to_owned(), main, workbench, history, stand_ins_above, version })
+    }
+
+    /// Creates a database at `path`, where nothing may be yet.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Rejected`] where a file is there already.
+    pub fn create(path: &Path) -> EngineResult<Self> {
+        let connection = create_file(path)?;
+        // The engine writes the file with the first thing that needs it.
+        let result = connection.run("SELECT dolt_hashof('main')", &[]);
+        drop(connection);
+        result.during("create the database").map_err(|error| room_or(path, error))?;
+        Self::open(path)
+    }
+
+    /// Creates a database at `path` as a copy of the one at `url`, which shows its commits as the
+    /// branch `main`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Rejected`] where a file is there already. Where cloning fails, no file is left.
+    pub fn clone_from(path: &Path, url: &str) -> EngineResult<Self> {
+        let connection = create_file(path)?;
+        let cloned = connection
+            .run("SELECT dolt_clone(?)", &[url.into()])
+            .during("clone")
+            .and_then(|()| refs::remove_remote(&connection, "origin"));
+        drop(connection);
+        cloned.and_then(|()| Self::open(path)).inspect_err(|_| {
+            // Half a copy would pass for a database; that it cannot be removed is not the news.
+            let _ = std::fs::remove_file(path);
+        })
+    }
+
+    /// Creates a database at `path` as a copy of the file `from`, its uncommitted changes included.
+    /// The source is only read; writers on it wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Corrupt`] where `from` is not a DoltLite database, [`EngineError::Busy`] where
+    /// another program writes to it, [`EngineError::DiskFull`]. No file is left then.
+    pub fn copy_from(from: &Path, path: &Path) -> EngineResult<Self> {
+        copy::copy(from, path)?;
+        Self::open(path).inspect_err(|_| {
+            let _ = std::fs::remove_file(path);
+        })
+    }
+
+    fn workbench(&mut self, ours: &CommitHash) -> EngineResult<Workbench> {
+        match self.workbench.take() {
+            Some(workbench) => Ok(workbench),
+            None => Workbench::open(&self.path, ours),
+        }
+    }
+}
+
+/// The error, or that there is no room, of which the engine says nothing when it begins a file.
+fn room_or(path: &Path, error: EngineError) -> EngineError {
+    let trial = path.with_extension("trial");
+    let written = std::fs::write(&trial, [0; ROOM_BYTES]);
+    let _ = std::fs::remove_file(trial);
+    match written {
+        Err(trial) if trial.kind() == std::io::ErrorKind::StorageFull => EngineError::DiskFull,
+        _ => error,
+    }
+}
+
+fn create_file(path: &Path) -> EngineResult<Connection> {
+    if path.exists() {
+        let message = format!("{} exists already", path.display());
+        return Err(EngineError::Rejected { message });
+    }
+    Connection::open(path, true).during("create the database")
+}
+
+impl Engine for DoltLite {
+    fn kind(&self) -> EngineKind {
+        EngineKind::DoltLite
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
+
+    fn found(&mut self, meta: &CommitMeta) -> EngineResult<CommitHash> {
+        commit::found(&self.main, meta)
+    }
+
+    fn main(&mut self) -> EngineResult<CommitHash> {
+        connection::head(&self.main)
+    }
+
+    fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
+        commit::info(&self.main, commit)
+    }
+
+    fn log(&mut self, limit: usize) -> EngineResult<Vec<CommitInfo>> {
+        log::log(&self.main, limit)
+    }
+
+    fn transact(
+        &mut self,
+        meta: &CommitMeta,
+        work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
+    ) -> EngineResult<Executed> {
+        commit::transact(&self.main, meta, work)
+    }
+
+    fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {
+        commit::pending(&self.main, meta)
+    }
+
+    fn dirty_tables(&mut self) -> EngineResult<Vec<String>> {
+        connection::dirty_tables(&self.main)
+    }
+
+    fn merge(
+        &mut self,
+        ours: &CommitHash,
+        theirs: &CommitHash,
+        policy: ConflictPolicy,
+    ) -> EngineResult<MergeOutcome> {
+        commit::require(&self.main, ours)?;
+        let workbench = self.workbench(ours)?;
+        let (history, bound) = (&mut self.history, self.stand_ins_above);
+        let outcome = workbench.merge(history, ours, theirs, policy, bound)?;
+        self.workbench = Some(workbench);
+        Ok(outcome)
+    }
+
+    fn fetch(&mut self, url: &str, commit: &CommitHash) -> EngineResult<()> {
+        refs::fetch(&self.main, url, commit)
+    }
+
+    fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
+        refs::move_main(&self.main, expected, to)
+    }
+
+    fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {
+        refs::set_parked(&self.main, heads)
+    }
+
+    fn set_signature_tags(&mut self, tags: &[(CommitHash, String)]) -> EngineResult<()> {
+        refs::set_signature_tags(&self.main, tags)
+    }
+
+    fn signature_tags(&mut self) -> EngineResult<Vec<(CommitHash, String)>> {
+        refs::signature_tags(&self.main)
+    }
+
+    fn changed_tables(&mut self, from: &CommitHash, to: &CommitHash) -> EngineResult<Vec<String>> {
+        diff::changed_tables(&self.main, from, to)
+    }
+
+    fn diff(
+        &mut self,
+        from: &CommitHash,
+        to: &CommitHash,
+        table: &str,
+        limit: usize,
+    ) -> EngineResult<TableDiff> {
+        diff::diff(&self.path, &self.main, from, to, table, limit)
+    }
+
+    fn state_hash(&mut self) -> EngineResult<String> {
+        let rows = self.main.hot("SELECT dolt_hashof_db('main')", &[]).during("hash the tables")?;
+        Ok(text(rows.first().and_then(|row| row.first())).to_owned())
+    }
+
+    fn collect_garbage(&mut self) -> EngineResult<()> {
+        self.main.run("SELECT dolt_gc()", &[]).during("collect garbage")
+    }
+
+    fn check_integrity(&mut self) -> EngineResult<Option<String>> {
+        let rows = self.main.rows("PRAGMA integrity_check", &[]).during("check the database")?;
+        let found: Vec<_> = rows.iter().map(|row| text(row.first())).collect();
+        Ok(if found == ["ok"] { None } else { Some(found.join("; ")) })
+    }
+
+    fn reader(&self) -> EngineResult<Box<dyn Reader>> {
+        Ok(Box::new(reader::DoltLiteReader::open(&self.path)?))
+    }
+
+    fn chunks(&self) -> EngineResult<Box<dyn ChunkReader>> {
+        Ok(Box::new(chunks::DoltLiteChunks::open(&self.path)?))
+    }
+}

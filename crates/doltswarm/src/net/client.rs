@@ -1,0 +1,325 @@
+//! The asking side: calls to one peer, over whatever connection it has at the moment.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use doltswarm_core::id::{CommitHash, PeerId};
+use doltswarm_core::limits::{
+    CALL_TIMEOUT, CALL_WINDOW_BYTES, COMMITS_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX,
+    FRAME_BYTES_MAX, GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, OPEN_TIMEOUT,
+    PING_TIMEOUT, PULL_COMMITS_MAX, REPLACEMENT_WAIT, STALL_TIMEOUT,
+};
+use doltswarm_core::message::{Advert, HeadReply, Hello, SignedCommit};
+use hyper_util::rt::TokioIo;
+use iroh::endpoint::Connection;
+use prost::Message;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+
+use super::chunk_store::RemoteChunkStore;
+use super::endpoint::CloseCode;
+use super::io::{Caller, IrohIo};
+use super::pb;
+use super::pb::syncer_client::SyncerClient;
+use super::registry::Live;
+use super::wire::{self, WireError};
+use super::{CallError, Inner, Refusal};
+
+/// Opens a stream on one connection for a channel. The channel dies with the connection.
+#[derive(Clone)]
+struct Opener(Connection, Caller);
+
+impl tower_service::Service<http::Uri> for Opener {
+    type Response = TokioIo<IrohIo>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        let (connection, caller) = (self.0.clone(), self.1.clone());
+        Box::pin(async move {
+            // Waits for ever where the peer's limit of streams is used up: the channel's connect
+            // timeout ends that.
+            let (send, recv) = connection.open_bi().await.map_err(io::Error::other)?;
+            Ok(TokioIo::new(IrohIo::new(caller, send, recv)))
+        })
+    }
+}
+
+/// A channel on a stream of its own, which is opened at the first call. Needs a tokio runtime.
+pub(crate) fn channel(connection: Connection, caller: Caller) -> Channel {
+    // The address is never resolved; it only fills a header.
+    Endpoint::from_static("http://peer")
+        .connect_timeout(OPEN_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .keep_alive_while_idle(false)
+        .initial_stream_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(2 * CALL_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .connect_with_connector_lazy(Opener(connection, caller))
+}
+
+/// How the decoder's message begins.
+const UNDECODABLE: &str = "failed to decode Protobuf message";
+
+/// Why one attempt at a call failed.
+pub(crate) enum Failed {
+    /// The connection or the stream broke.
+    Broke(String),
+    /// Anything else: another attempt would end the same way.
+    Call(CallError),
+}
+
+impl From<CallError> for Failed {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<WireError> for Failed {
+    fn from(error: WireError) -> Self {
+        Self::Call(CallError::Malformed(error))
+    }
+}
+
+impl From<Status> for Failed {
+    /// Tells a broken connection from an answer. What broke on this side has a cause in this process;
+    /// what the peer said does not.
+    fn from(status: Status) -> Self {
+        let local = status.source().is_some();
+        match status.code() {
+            // What the decoder on this side says; requests of this node are measured before.
+            Code::OutOfRange => {
+                let reason = status.message().chars().take(200).collect();
+                WireError::Oversized { reason }.into()
+            }
+            Code::Internal if !local && status.message().starts_with(UNDECODABLE) => {
+                let reason = status.message().chars().take(200).collect();
+                WireError::Undecodable { reason }.into()
+            }
+            // The peer's own limit on how long it works on a call.
+            Code::Cancelled | Code::DeadlineExceeded if !local => Self::Call(CallError::TimedOut),
+            Code::Unavailable | Code::Unknown => Self::Broke(text(&status)),
+            _ if local => Self::Broke(text(&status)),
+            _ => Self::Call(CallError::Refused(Refusal::from_status(&status))),
+        }
+    }
+}
+
+fn text(status: &Status) -> String {
+    let cause = status.source().map(super::dial::chain).unwrap_or_default();
+    format!("{}: {cause}", status.message()).chars().take(300).collect()
+}
+
+/// The calls to one peer. Cheap to make and to clone; holds no connection: each call uses the one that
+/// the peer has at that moment.
+///
+/// All calls may be repeated without harm, and a call whose connection was replaced under it (the
+/// peer restarted, or both sides had dialled) is repeated once on the new one. Dropping a call's future
+/// cancels it; the peer may or may not have acted on it.
+///
+/// # Errors
+///
+/// [`CallError`]: where [`CallError::is_retryable`] says no, the same call fails again.
+#[derive(Clone)]
+pub struct PeerLink {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) peer: PeerId,
+}
+
+impl PeerLink {
+    /// The peer.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Greets the peer and returns its own greeting, which the caller must compare with its own: the
+    /// peer compared too, but its word alone is not enough.
+    pub async fn hello(&self, hello: &Hello) -> Result<Hello, CallError> {
+        let message = &sized(wire::hello_to(hello))?;
+        self.attempts(|live| async move {
+            let reply = brief(syncer(live.control()).hello(message.clone())).await?;
+            Ok(wire::hello_from(&reply)?)
+        })
+        .await
+    }
+
+    /// Tells the peer this node's heads. The answer means heard, not pulled.
+    pub async fn advertise_head(&self, advert: &Advert) -> Result<(), CallError> {
+        let message = &sized(wire::advert_to(advert))?;
+        self.attempts(|live| async move {
+            brief(syncer(live.control()).advertise_head(message.clone())).await?;
+            Ok(())
+        })
+        .await?;
+        self.inner.counters.advert_sent();
+        Ok(())
+    }
+
+    /// Asks for the peer's heads.
+    pub async fn request_head(&self) -> Result<HeadReply, CallError> {
+        self.attempts(|live| async move {
+            let reply = brief(syncer(live.control()).request_head(pb::HeadRequest {})).await?;
+            Ok(wire::head_reply_from(&reply)?)
+        })
+        .await
+    }
+
+    /// The signatures of the user commits under `want` and not under `have`, parents first; at most
+    /// `PULL_COMMITS_MAX`. Nothing of what the peer says here is verified.
+    pub async fn list_commits(
+        &self,
+        want: &[CommitHash],
+        have: &[CommitHash],
+    ) -> Result<Vec<SignedCommit>, CallError> {
+        let message = &sized(wire::commits_request_to(want, have))?;
+        self.attempts(|live| async move {
+            let mut client =
+                SyncerClient::new(live.bulk()).max_decoding_message_size(COMMITS_MESSAGE_BYTES_MAX);
+            let mut batches = slow(client.list_commits(message.clone())).await?;
+            let mut commits = Vec::new();
+            while let Some(batch) = next(&mut batches).await? {
+                commits.extend(wire::commits_reply_from(&batch)?);
+                if commits.len() > PULL_COMMITS_MAX {
+                    let (field, max) = ("commits", PULL_COMMITS_MAX);
+                    return Err(WireError::TooMany { field, max, got: commits.len() }.into());
+                }
+            }
+            Ok(commits)
+        })
+        .await
+    }
+
+    /// The grants the peer knows, each in its canonical encoding. Nothing of them is verified.
+    pub async fn list_grants(&self) -> Result<Vec<Vec<u8>>, CallError> {
+        self.attempts(|live| async move {
+            let mut client =
+                SyncerClient::new(live.bulk()).max_decoding_message_size(GRANTS_MESSAGE_BYTES_MAX);
+            let reply = slow(client.list_grants(pb::GrantsRequest {})).await?;
+            Ok(wire::grants_from(&reply.grants)?)
+        })
+        .await
+    }
+
+    /// The peer's chunks.
+    pub fn chunk_store(&self) -> RemoteChunkStore {
+        RemoteChunkStore::new(self.clone())
+    }
+
+    /// Makes a call on the peer's connection, and once more where that one broke and another has
+    /// taken its place.
+    pub(crate) async fn attempts<T, F>(
+        &self,
+        mut call: impl FnMut(Arc<Live>) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        let mut attempt = self.attempt()?;
+        loop {
+            match call(attempt.live.clone()).await {
+                Ok(value) => return Ok(value),
+                Err(failed) => attempt.failed(failed).await?,
+            }
+        }
+    }
+
+    /// Begins a call on the peer's connection.
+    pub(crate) fn attempt(&self) -> Result<Attempt<'_>, CallError> {
+        let live = self.inner.registry.current(&self.peer).ok_or(CallError::NotConnected)?;
+        Ok(Attempt { link: self, live, again: true })
+    }
+}
+
+/// A call under way.
+pub(crate) struct Attempt<'a> {
+    link: &'a PeerLink,
+    /// The connection to use.
+    pub(crate) live: Arc<Live>,
+    again: bool,
+}
+
+impl Attempt<'_> {
+    /// After a failure: `Ok` where the call is to be made again, on what is now the connection.
+    pub(crate) async fn failed(&mut self, failed: Failed) -> Result<(), CallError> {
+        let broke = match failed {
+            Failed::Call(error) => return Err(error),
+            Failed::Broke(text) => text,
+        };
+        let reason = self.live.connection.close_reason();
+        // A connection on which calls fail is no use, and as long as it is there the peer cannot be
+        // dialled at another address.
+        CloseCode::Failed.close(&self.live.connection);
+        let registry = &self.link.inner.registry;
+        if self.again && reason.as_ref().is_some_and(CloseCode::was_replaced) {
+            // The one that took its place is there or about to arrive.
+            let _ = timeout(REPLACEMENT_WAIT, registry.connected(&self.link.peer)).await;
+        }
+        match registry.current(&self.link.peer) {
+            Some(next) if self.again => {
+                self.live = next;
+                self.again = false;
+                Ok(())
+            }
+            _ => {
+                let reason = reason.map_or(broke, |reason| reason.to_string());
+                Err(CallError::Unreachable(reason))
+            }
+        }
+    }
+}
+
+fn syncer(channel: Channel) -> SyncerClient<Channel> {
+    SyncerClient::new(channel).max_decoding_message_size(CONTROL_MESSAGE_BYTES_MAX)
+}
+
+/// Lets only messages through that the other side would take.
+fn sized<M: Message>(message: Result<M, WireError>) -> Result<M, CallError> {
+    let message = message.map_err(CallError::Unsendable)?;
+    let size = message.encoded_len();
+    if size > CONTROL_MESSAGE_BYTES_MAX {
+        let reason = format!("{size} bytes");
+        return Err(CallError::Unsendable(WireError::Oversized { reason }));
+    }
+    Ok(message)
+}
+
+type Answer<T> = Result<tonic::Response<T>, Status>;
+
+/// Waits for the answer of a small call.
+pub(crate) async fn brief<T>(call: impl Future<Output = Answer<T>>) -> Result<T, Failed> {
+    within(CALL_TIMEOUT, call).await
+}
+
+/// Waits for the answer of a large call, or for a stream to begin.
+pub(crate) async fn slow<T>(call: impl Future<Output = Answer<T>>) -> Result<T, Failed> {
+    within(STALL_TIMEOUT, call).await
+}
+
+async fn within<T>(
+    limit: std::time::Duration,
+    call: impl Future<Output = Answer<T>>,
+) -> Result<T, Failed> {
+    match timeout(limit, call).await {
+        Ok(answer) => Ok(answer?.into_inner()),
+        Err(_) => Err(CallError::TimedOut.into()),
+    }
+}
+
+/// Waits for the next message of a stream.
+pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Failed> {
+    match timeout(STALL_TIMEOUT, stream.message()).await {
+        Ok(message) => Ok(message?),
+        Err(_) => Err(CallError::TimedOut.into()),
+    }
+}

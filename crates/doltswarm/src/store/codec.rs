@@ -1,0 +1,238 @@
+//! The bytes of the store's records. Integers are little-endian, texts and lists have their length
+//! before them.
+//!
+//! Architecture Invariant: what comes from the file is hostile until a function here has checked it;
+//! nothing is allocated for a length that the bytes at hand do not bear out.
+
+use doltswarm_core::commit::UserCommit;
+use doltswarm_core::id::{CommitHash, PeerId};
+use doltswarm_core::limits;
+use doltswarm_core::message::SignedCommit;
+
+use super::error::StoreError;
+use super::{Invite, MergeResult, PeerEntry};
+
+/// Takes a record apart; every error names the record.
+struct Reader<'a> {
+    record: &'static str,
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn new(record: &'static str, bytes: &'a [u8]) -> Self {
+        Self { record, rest: bytes }
+    }
+
+    fn wrong(&self, what: &str) -> StoreError {
+        StoreError::corrupt(format!("a {} record {what}", self.record))
+    }
+
+    fn take(&mut self, n: usize) -> Result<&'a [u8], StoreError> {
+        let (taken, rest) =
+            self.rest.split_at_checked(n).ok_or_else(|| self.wrong("is cut short"))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn byte(&mut self) -> Result<u8, StoreError> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    fn u16(&mut self) -> Result<u16, StoreError> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32, StoreError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, StoreError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn text(&mut self, max: usize) -> Result<String, StoreError> {
+        let len = usize::from(self.u16()?);
+        if len > max {
+            return Err(self.wrong("has a text that is too long"));
+        }
+        let bytes = self.take(len)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| self.wrong("has a text not in UTF-8"))?;
+        Ok(text.to_owned())
+    }
+
+    fn end(&self) -> Result<(), StoreError> {
+        if self.rest.is_empty() { Ok(()) } else { Err(self.wrong("has bytes left over")) }
+    }
+}
+
+/// The number after `last`, where numbers count up from 0.
+pub(super) fn next_sequence(last: Option<u64>) -> Result<u64, StoreError> {
+    last.map_or(Some(0), |last| last.checked_add(1))
+        .ok_or_else(|| StoreError::corrupt("its numbers have run out"))
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str, max: usize, what: &str) -> Result<(), StoreError> {
+    let len = u16::try_from(text.len()).ok().filter(|_| text.len() <= max).ok_or_else(|| {
+        StoreError::invalid(format!("{what} has {} bytes, the most is {max}", text.len()))
+    })?;
+    out.extend(len.to_le_bytes());
+    out.extend(text.as_bytes());
+    Ok(())
+}
+
+/// Commit: hash, signer, signature, count, what it builds on.
+pub(super) fn encode_commit(
+    commit: &UserCommit,
+    signature: &[u8; 64],
+) -> Result<Vec<u8>, StoreError> {
+    let count = u16::try_from(commit.builds_on.len())
+        .ok()
+        .filter(|_| commit.builds_on.len() <= limits::HEADS_MAX)
+        .ok_or_else(|| {
+            StoreError::invalid(format!(
+                "commit {} builds on {} commits, the most is {}",
+                commit.hash,
+                commit.builds_on.len(),
+                limits::HEADS_MAX
+            ))
+        })?;
+    if !commit.builds_on.is_sorted_by(|a, b| a < b) {
+        return Err(StoreError::invalid(format!(
+            "what commit {} builds on is not sorted, or named twice",
+            commit.hash
+        )));
+    }
+    let mut out = Vec::with_capacity(118 + CommitHash::BYTES * commit.builds_on.len());
+    out.extend(commit.hash.as_bytes());
+    out.extend(commit.signer.as_bytes());
+    out.extend(signature);
+    out.extend(count.to_le_bytes());
+    for parent in &commit.builds_on {
+        out.extend(parent.as_bytes());
+    }
+    Ok(out)
+}
+
+pub(super) fn decode_commit(bytes: &[u8]) -> Result<(UserCommit, SignedCommit), StoreError> {
+    let mut reader = Reader::new("commit", bytes);
+    let hash = CommitHash::from_bytes(reader.array()?);
+    let signer = PeerId::from_bytes(reader.array()?);
+    let signature = reader.array()?;
+    let count = usize::from(reader.u16()?);
+    if count > limits::HEADS_MAX {
+        return Err(reader.wrong("builds on too many commits"));
+    }
+    let mut builds_on = Vec::with_capacity(count);
+    for _ in 0..count {
+        builds_on.push(CommitHash::from_bytes(reader.array()?));
+    }
+    reader.end()?;
+    if !builds_on.is_sorted_by(|a, b| a < b) {
+        return Err(reader.wrong("has its commits out of order"));
+    }
+    let signed = SignedCommit { hash, signer, signature };
+    Ok((UserCommit { hash, builds_on, signer }, signed))
+}
+
+/// Merge: sequence, tag, then the commit or the reason. The pair is the key.
+pub(super) fn encode_merge(sequence: u64, result: &MergeResult) -> Result<Vec<u8>, StoreError> {
+    let mut out = sequence.to_le_bytes().to_vec();
+    match result {
+        Ok(commit) => {
+            out.push(0);
+            out.extend(commit.as_bytes());
+        }
+        Err(reason) => {
+            out.push(1);
+            put_text(&mut out, reason, limits::REASON_BYTES_MAX, "the reason of a merge")?;
+        }
+    }
+    Ok(out)
+}
+
+pub(super) fn decode_merge(bytes: &[u8]) -> Result<(u64, MergeResult), StoreError> {
+    let mut reader = Reader::new("merge", bytes);
+    let sequence = reader.u64()?;
+    let result = match reader.byte()? {
+        0 => Ok(CommitHash::from_bytes(reader.array()?)),
+        1 => Err(reader.text(limits::REASON_BYTES_MAX)?),
+        _ => return Err(reader.wrong("has an unknown tag")),
+    };
+    reader.end()?;
+    Ok((sequence, result))
+}
+
+/// Peer: last seen, name, count, addresses. The peer is the key.
+pub(super) fn encode_peer(entry: &PeerEntry) -> Result<Vec<u8>, StoreError> {
+    let count = u8::try_from(entry.addresses.len())
+        .ok()
+        .filter(|_| entry.addresses.len() <= limits::ADDRESSES_PER_PEER_MAX)
+        .ok_or_else(|| {
+            StoreError::invalid(format!(
+                "peer {} has {} addresses, the most is {}",
+                entry.peer,
+                entry.addresses.len(),
+                limits::ADDRESSES_PER_PEER_MAX
+            ))
+        })?;
+    let mut out = entry.last_seen_ms.to_le_bytes().to_vec();
+    put_text(&mut out, &entry.name, limits::NAME_BYTES_MAX, "the name of a peer")?;
+    out.push(count);
+    for address in &entry.addresses {
+        put_text(&mut out, address, limits::ADDRESS_BYTES_MAX, "the address of a peer")?;
+    }
+    Ok(out)
+}
+
+pub(super) fn decode_peer(peer: PeerId, bytes: &[u8]) -> Result<PeerEntry, StoreError> {
+    let mut reader = Reader::new("peer", bytes);
+    let last_seen_ms = reader.u64()?;
+    let name = reader.text(limits::NAME_BYTES_MAX)?;
+    let count = usize::from(reader.byte()?);
+    if count > limits::ADDRESSES_PER_PEER_MAX {
+        return Err(reader.wrong("has too many addresses"));
+    }
+    let addresses = (0..count)
+        .map(|_| reader.text(limits::ADDRESS_BYTES_MAX))
+        .collect::<Result<Vec<_>, _>>()?;
+    reader.end()?;
+    Ok(PeerEntry { peer, addresses, name, last_seen_ms })
+}
+
+/// Invite: uses left, expiry, creation, role. The hash of the secret is the key.
+pub(super) fn encode_invite(invite: &Invite) -> Result<Vec<u8>, StoreError> {
+    let mut out = invite.uses_left.to_le_bytes().to_vec();
+    out.extend(invite.expires_ms.to_le_bytes());
+    out.extend(invite.created_ms.to_le_bytes());
+    put_text(&mut out, &invite.role, limits::NAME_BYTES_MAX, "the role of an invite")?;
+    Ok(out)
+}
+
+pub(super) fn decode_invite(id: [u8; 32], bytes: &[u8]) -> Result<Invite, StoreError> {
+    let mut reader = Reader::new("invite", bytes);
+    let uses_left = reader.u32()?;
+    let (expires_ms, created_ms) = (reader.u64()?, reader.u64()?);
+    let role = reader.text(limits::NAME_BYTES_MAX)?;
+    reader.end()?;
+    Ok(Invite { id, role, uses_left, expires_ms, created_ms })
+}
+
+/// Rejected head: sequence, reason. The head is the key.
+pub(super) fn encode_rejected(sequence: u64, reason: &str) -> Result<Vec<u8>, StoreError> {
+    let mut out = sequence.to_le_bytes().to_vec();
+    put_text(&mut out, reason, limits::REASON_BYTES_MAX, "the reason of a rejection")?;
+    Ok(out)
+}
+
+pub(super) fn decode_rejected(bytes: &[u8]) -> Result<(u64, String), StoreError> {
+    let mut reader = Reader::new("rejected-head", bytes);
+    let (sequence, reason) = (reader.u64()?, reader.text(limits::REASON_BYTES_MAX)?);
+    reader.end()?;
+    Ok((sequence, reason))
+}

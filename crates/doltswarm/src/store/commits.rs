@@ -1,0 +1,267 @@
+//! User commits, in an order that has parents first, and their signatures.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use doltswarm_core::commit::UserCommit;
+use doltswarm_core::id::CommitHash;
+use doltswarm_core::limits;
+use doltswarm_core::message::SignedCommit;
+use redb::{
+    ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+};
+
+use super::codec;
+use super::error::StoreError;
+use super::{Founding, Store};
+
+/// With their signatures, in the order of arrival, which has parents first. Hashes are random: a table
+/// by hash is written all over, so only the small one below is.
+const COMMITS: TableDefinition<u64, &[u8]> = TableDefinition::new("commits");
+/// Where each commit is in that order.
+const COMMIT_SEQUENCE: TableDefinition<&[u8; CommitHash::BYTES], u64> =
+    TableDefinition::new("commit_sequence");
+/// A commit and its signature, which the store never parts.
+#[derive(Debug, Clone)]
+pub(super) struct Record {
+    commit: UserCommit,
+    signed: SignedCommit,
+}
+
+fn failed(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::from_redb("keep commits", error)
+}
+
+pub(super) fn create_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
+    txn.open_table(COMMITS).map_err(failed)?;
+    txn.open_table(COMMIT_SEQUENCE).map_err(failed)?;
+    Ok(())
+}
+
+/// Adds `records`, parents first. A commit that is there already stays as it is.
+pub(super) fn write(txn: &WriteTransaction, records: &[Record]) -> Result<(), StoreError> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let mut commits = txn.open_table(COMMITS).map_err(failed)?;
+    let mut sequences = txn.open_table(COMMIT_SEQUENCE).map_err(failed)?;
+    let mut last = commits.last().map_err(failed)?.map(|(last, _)| last.value());
+    for Record { commit, signed } in records {
+        if sequences.get(commit.hash.as_bytes()).map_err(failed)?.is_some() {
+            continue;
+        }
+        for parent in &commit.builds_on {
+            if sequences.get(parent.as_bytes()).map_err(failed)?.is_none() {
+                return Err(not_parents_first(commit, parent));
+            }
+        }
+        let next = codec::next_sequence(last)?;
+        let bytes = codec::encode_commit(commit, &signed.signature)?;
+        commits.insert(next, bytes.as_slice()).map_err(failed)?;
+        sequences.insert(commit.hash.as_bytes(), next).map_err(failed)?;
+        last = Some(next);
+    }
+    Ok(())
+}
+
+fn not_parents_first(commit: &UserCommit, parent: &CommitHash) -> StoreError {
+    StoreError::invalid(format!(
+        "commit {} builds on {parent}, which has to be added first",
+        commit.hash
+    ))
+}
+
+/// Pairs commits with their signatures and checks what needs no file.
+fn records(
+    founding: &Founding,
+    commits: &[UserCommit],
+    signed: &[SignedCommit],
+) -> Result<Vec<Record>, StoreError> {
+    if commits.len() != signed.len() {
+        return Err(StoreError::invalid(format!(
+            "{} commits came with {} signatures",
+            commits.len(),
+            signed.len()
+        )));
+    }
+    let pairs = commits.iter().zip(signed);
+    pairs
+        .map(|(commit, signed)| {
+            if (commit.hash, commit.signer) != (signed.hash, signed.signer) {
+                return Err(StoreError::invalid(format!(
+                    "commit {} came with the signature of another",
+                    commit.hash
+                )));
+            }
+            if commit.builds_on.is_empty() != (commit.hash == founding.founding) {
+                return Err(StoreError::invalid(format!(
+                    "commit {} builds on nothing, or the founding commit on something",
+                    commit.hash
+                )));
+            }
+            // What cannot be encoded must not wait in memory, where it would fail every write.
+            codec::encode_commit(commit, &signed.signature)?;
+            Ok(Record { commit: commit.clone(), signed: signed.clone() })
+        })
+        .collect()
+}
+
+impl Store {
+    /// All user commits, each after those it builds on. What waits in memory is written first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Corrupt`] where a record is damaged, comes twice, or builds on what is not there.
+    pub fn restore_commits(&self) -> Result<Vec<UserCommit>, StoreError> {
+        self.flush()?;
+        let founding = self.founding().founding;
+        self.read(|txn| {
+            let table = txn.open_table(COMMITS).map_err(failed)?;
+            let mut seen = HashSet::new();
+            let mut commits = Vec::new();
+            for entry in table.iter().map_err(failed)? {
+                let (_, bytes) = entry.map_err(failed)?;
+                let (commit, _) = codec::decode_commit(bytes.value())?;
+                if let Some(missing) = commit.builds_on.iter().find(|hash| !seen.contains(*hash)) {
+                    return Err(StoreError::corrupt(format!(
+                        "commit {} builds on {missing}, which is not before it",
+                        commit.hash
+                    )));
+                }
+                if commit.builds_on.is_empty() != (commit.hash == founding) {
+                    return Err(StoreError::corrupt(format!(
+                        "commit {} is the founding commit or not, and builds on the contrary",
+                        commit.hash
+                    )));
+                }
+                if !seen.insert(commit.hash) {
+                    return Err(StoreError::corrupt(format!("commit {} is twice", commit.hash)));
+                }
+                commits.push(commit);
+            }
+            Ok(commits)
+        })
+    }
+
+    /// Whether the store has this user commit, one that waits in memory included.
+    pub fn contains_commit(&self, hash: &CommitHash) -> Result<bool, StoreError> {
+        if self.pending().commits.iter().rev().any(|record| record.commit.hash == *hash) {
+            return Ok(true);
+        }
+        self.read(|txn| {
+            let table = txn.open_table(COMMIT_SEQUENCE).map_err(failed)?;
+            let sequence = table.get(hash.as_bytes()).map_err(failed)?;
+            Ok(sequence.is_some())
+        })
+    }
+
+    /// How many user commits the store has, without those that wait in memory.
+    pub fn commit_count(&self) -> Result<u64, StoreError> {
+        self.read(|txn| txn.open_table(COMMITS).map_err(failed)?.len().map_err(failed))
+    }
+
+    /// Adds commits with their signatures (one for each, in the same order), parents first. All of
+    /// them are on the disk when it returns, or none. A commit that is there already is skipped.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Invalid`] where a commit builds on one that is neither there nor before it.
+    pub fn add_commits(
+        &self,
+        commits: &[UserCommit],
+        signed: &[SignedCommit],
+    ) -> Result<(), StoreError> {
+        let records = records(self.founding(), commits, signed)?;
+        self.write("keep commits", |txn| write(txn, &records))
+    }
+
+    /// Adds commits as [`Self::add_commits`] does, but lets them wait in memory: for the node's own,
+    /// which the engine holds durably, and which are signed again at start if they got no further.
+    /// They are on the disk after the next durable call or [`Self::flush`].
+    pub fn add_commits_relaxed(
+        &self,
+        commits: &[UserCommit],
+        signed: &[SignedCommit],
+    ) -> Result<(), StoreError> {
+        let records = records(self.founding(), commits, signed)?;
+        // Checked now, with what waits before them: a record that cannot be written must not wait.
+        let mut known = HashSet::new();
+        for Record { commit, .. } in &records {
+            for parent in &commit.builds_on {
+                if !known.contains(parent) && !self.contains_commit(parent)? {
+                    return Err(not_parents_first(commit, parent));
+                }
+            }
+            known.insert(commit.hash);
+        }
+        if records.len() > limits::STORE_PENDING_MAX {
+            return self.write("keep commits", |txn| write(txn, &records));
+        }
+        // Bounded also while the disk is full: then this refuses what is one too many.
+        if self.pending().commits.len() + records.len() > limits::STORE_PENDING_MAX {
+            self.flush()?;
+        }
+        self.pending().commits.extend(records);
+        Ok(())
+    }
+
+    /// Takes commits out again, which the database turned out not to hold. Every commit that builds on
+    /// one of them must be among them.
+    pub fn forget_commits(&self, commits: &BTreeSet<CommitHash>) -> Result<(), StoreError> {
+        self.write("forget commits", |txn| {
+            let mut table = txn.open_table(COMMITS).map_err(failed)?;
+            let mut sequences = txn.open_table(COMMIT_SEQUENCE).map_err(failed)?;
+            for hash in commits {
+                let sequence = sequences.remove(hash.as_bytes()).map_err(failed)?;
+                if let Some(sequence) = sequence.map(|sequence| sequence.value()) {
+                    table.remove(sequence).map_err(failed)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The signature of each commit, in the order asked; `None` where the store does not have it.
+    pub fn signatures(
+        &self,
+        commits: &[CommitHash],
+    ) -> Result<Vec<Option<SignedCommit>>, StoreError> {
+        // What waits is looked at first: what is written in between is then found in the file.
+        let mut found: Vec<Option<SignedCommit>> = {
+            let pending = self.pending();
+            let waiting: HashMap<_, _> =
+                pending.commits.iter().map(|record| (record.commit.hash, &record.signed)).collect();
+            commits.iter().map(|hash| waiting.get(hash).copied().cloned()).collect()
+        };
+        self.read(|txn: &ReadTransaction| {
+            let sequences = txn.open_table(COMMIT_SEQUENCE).map_err(failed)?;
+            let commits_table = txn.open_table(COMMITS).map_err(failed)?;
+            for (slot, hash) in found.iter_mut().zip(commits).filter(|(slot, _)| slot.is_none()) {
+                let sequence = sequences.get(hash.as_bytes()).map_err(failed)?;
+                let Some(sequence) = sequence.map(|sequence| sequence.value()) else { continue };
+                let record = commits_table.get(sequence).map_err(failed)?;
+                let signed =
+                    record.map(|record| codec::decode_commit(record.value())).transpose()?;
+                *slot = signed.map(|(_, signed)| signed).filter(|signed| signed.hash == *hash);
+                if slot.is_none() {
+                    let message = format!("commit {hash} is not where its number says");
+                    return Err(StoreError::corrupt(message));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+}
+
+/// Writes records in any order behind the store's back.
+#[cfg(test)]
+pub(super) fn put_for_test(store: &Store, commits: &[UserCommit]) {
+    let put = |txn: &WriteTransaction| {
+        let mut table = txn.open_table(COMMITS).map_err(failed)?;
+        for (n, commit) in (0..).zip(commits) {
+            table.insert(n, codec::encode_commit(commit, &[7; 64])?.as_slice()).map_err(failed)?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    store.write("put", put).expect("put");
+}

@@ -1,0 +1,220 @@
+//! What a swarm says of itself. Every type here serialises to the JSON of the command line.
+
+use serde::Serialize;
+
+/// What is going on. Hashes are in the engine's own text form.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The swarm's id.
+    pub swarm: String,
+    /// This peer's id.
+    pub peer: String,
+    /// This peer's name; may be empty.
+    pub name: String,
+    /// `doltlite` or `dolt`.
+    pub engine: String,
+    /// The engine's version.
+    pub engine_version: String,
+    /// `settle` or `park`.
+    pub policy: String,
+    /// The tip of main.
+    pub main: String,
+    /// The engine's hash of the whole database at the tip of main.
+    pub state: String,
+    /// The heads, sorted.
+    pub heads: Vec<String>,
+    /// The heads that the fold could not include.
+    pub parked: Vec<ParkedHead>,
+    /// Counts of rows in `swarm_conflicts`.
+    pub conflicts: ConflictCounts,
+    /// The other peers this node knows, sorted by id.
+    pub peers: Vec<PeerStatus>,
+    /// The tables in which another program left uncommitted changes, sorted.
+    pub dirty: Vec<String>,
+    /// Whether main is the fold of the heads and every connected peer has the same heads. Where
+    /// other members are known and none is connected, this is false.
+    pub in_sync: bool,
+    /// Heads that were refused, with the reason.
+    pub rejected: Vec<RejectedHeads>,
+    /// How many user commits the node knows.
+    pub commits: u64,
+    /// Whether the network is on.
+    pub online: bool,
+    /// Where this node listens, as `host:port`.
+    pub addresses: Vec<String>,
+}
+
+/// A head that the fold could not include.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParkedHead {
+    /// The head.
+    pub head: String,
+    /// Why, and what a person can do.
+    pub reason: String,
+}
+
+/// Counts of rows in `swarm_conflicts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub struct ConflictCounts {
+    /// Not yet resolved.
+    pub open: u64,
+    /// All.
+    pub total: u64,
+}
+
+/// Another peer as this node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PeerStatus {
+    /// Its id.
+    pub id: String,
+    /// Its name; may be empty.
+    pub name: String,
+    /// Its role in the swarm.
+    pub role: String,
+    /// Where it was last seen, as `host:port`, or null.
+    pub address: Option<String>,
+    /// Whether there is a connection now.
+    pub connected: bool,
+    /// Whether its last known heads equal this node's.
+    pub in_sync: bool,
+    /// Milliseconds since it was last heard, or null where it never was since the node started.
+    pub last_seen_ms: Option<u64>,
+    /// Its last known heads.
+    pub heads: Vec<String>,
+    /// Why it is not in step, for people; null where it is.
+    pub problem: Option<String>,
+}
+
+/// Heads that a peer offered and this node refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RejectedHeads {
+    /// The peer that offered them.
+    pub peer: String,
+    /// The heads.
+    pub heads: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A row of `swarm_conflicts`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Conflict {
+    /// The hash of its content.
+    pub id: String,
+    /// What kind of conflict: `row`, `unique`, `foreign key`, `check` or `not null`.
+    pub kind: String,
+    /// The table of the row.
+    pub table_name: String,
+    /// The key of the row, as JSON.
+    pub row_key: serde_json::Value,
+    /// The row that both sides started from; null where it did not exist.
+    pub base: serde_json::Value,
+    /// The version that lost; null where it was deleted.
+    pub loser: serde_json::Value,
+    /// The version that stands; null where it was deleted.
+    pub winner: serde_json::Value,
+    /// `open` or `resolved`.
+    pub state: String,
+}
+
+/// A commit of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogEntry {
+    /// The commit.
+    pub commit: String,
+    /// `user`, `merge`, `founding`, or `before` for history older than the swarm.
+    pub kind: String,
+    /// Its parents.
+    pub parents: Vec<String>,
+    /// Who signed; null for a merge commit.
+    pub signer: Option<String>,
+    /// The author, as `name <e-mail>`.
+    pub author: String,
+    /// The date, as RFC 3339 in UTC.
+    pub date: String,
+    /// The message.
+    pub message: String,
+}
+
+/// What an exec-and-commit did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExecReport {
+    /// The new commit; null where the statements changed nothing.
+    pub commit: Option<String>,
+    /// The tip of main afterwards.
+    pub main: String,
+    /// Rows inserted, updated and deleted.
+    pub rows_affected: u64,
+}
+
+/// What asking for heads brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PullReport {
+    /// How many peers answered.
+    pub asked: usize,
+    /// How many new user commits arrived.
+    pub commits: u64,
+    /// The tip of main afterwards.
+    pub main: String,
+    /// Whether the node is in step afterwards.
+    pub in_sync: bool,
+}
+
+/// What a wait came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WaitReport {
+    /// Whether what was waited for came true before the time was up.
+    pub reached: bool,
+    /// On how many peers it was true at the end, this one included.
+    pub peers: usize,
+    /// The tip of main at the end.
+    pub main: String,
+}
+
+/// Who is a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberReport {
+    /// The member.
+    pub id: String,
+    /// Its name; may be empty.
+    pub name: String,
+    /// `reader`, `writer` or `admin`.
+    pub role: String,
+    /// Whether it is this peer.
+    pub this: bool,
+}
+
+/// What changed between two commits, by table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DiffReport {
+    /// The older commit.
+    pub from: String,
+    /// The newer commit.
+    pub to: String,
+    /// The tables that differ, sorted by name.
+    pub tables: Vec<TableDiffReport>,
+}
+
+/// What changed in one table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TableDiffReport {
+    /// The table.
+    pub table: String,
+    /// Whether its definition changed.
+    pub schema_changed: bool,
+    /// The changed rows: each side an object by column, or null.
+    pub rows: Vec<RowDiffReport>,
+    /// Whether rows were left out at the limit.
+    pub truncated: bool,
+}
+
+/// One changed row.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RowDiffReport {
+    /// `added`, `removed` or `modified`.
+    pub change: &'static str,
+    /// The row before.
+    pub before: serde_json::Value,
+    /// The row after.
+    pub after: serde_json::Value,
+}

@@ -1,0 +1,190 @@
+//! One DoltLite database for each simulated node.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use doltlite::Connection;
+use doltswarm::engine::{
+    ChunkFormat, ChunkReader, CommitMeta, DoltLite, DoltLiteFormat, Engine, EngineError,
+    MergeOutcome, MoveOutcome,
+};
+use doltswarm::gateway::{ChunkSource, Gateway};
+use doltswarm_core::commit::ConflictPolicy;
+use doltswarm_core::id::{ChunkHash, CommitHash};
+use doltswarm_core::sim::engine::Saying;
+use doltswarm_core::sim::root::{Applied, Root};
+use doltswarm_core::sim::twin::{Twin, Work};
+use tempfile::TempDir;
+
+use super::sql;
+
+/// The databases of one history.
+pub(crate) struct Engines {
+    dir: TempDir,
+    engines: Vec<Option<DoltLite>>,
+    founding: CommitHash,
+}
+
+/// A founded database, which every node of every history begins with a copy of.
+struct Template {
+    _dir: TempDir,
+    path: PathBuf,
+    founding: CommitHash,
+}
+
+fn template() -> &'static Template {
+    static TEMPLATE: OnceLock<Template> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let dir = temporary();
+        let path = dir.path().join("template.db");
+        let mut engine = DoltLite::create(&path).unwrap();
+        Connection::open(&path).unwrap().execute_batch(&sql::founding()).unwrap();
+        let founding = engine.found(&meta(&Saying {
+            author: "0".into(),
+            message: "found".into(),
+            seconds: 1_800_000_000,
+        }));
+        Template { _dir: dir, path, founding: founding.unwrap() }
+    })
+}
+
+/// A directory in memory, where there is one: what is tested here is not the disk.
+fn temporary() -> TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = memory.is_dir().then(|| TempDir::new_in(memory).ok()).flatten();
+    made.unwrap_or_else(|| tempfile::tempdir().unwrap())
+}
+
+fn gateway() -> &'static Gateway {
+    static GATEWAY: OnceLock<Gateway> = OnceLock::new();
+    GATEWAY.get_or_init(|| Gateway::start().unwrap())
+}
+
+fn meta(saying: &Saying) -> CommitMeta {
+    CommitMeta {
+        author_name: saying.author.clone(),
+        author_email: saying.email(),
+        message: saying.message.clone(),
+        seconds: saying.seconds,
+    }
+}
+
+/// The chunks of one database.
+struct Chunks(Mutex<Box<dyn ChunkReader>>);
+
+impl ChunkSource for Chunks {
+    fn get_many(&self, hashes: &[ChunkHash]) -> Result<Vec<Option<Vec<u8>>>, String> {
+        self.0.lock().unwrap().get_many(hashes).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Debug for Engines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engines").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Engines {
+    /// Makes so many databases of one swarm.
+    pub(crate) fn create(count: usize) -> Self {
+        let dir = temporary();
+        let path = |node: usize| dir.path().join(format!("{node}.db"));
+        let engines = (0..count)
+            .map(|node| Some(DoltLite::copy_from(&template().path, &path(node)).unwrap()))
+            .collect();
+        Self { engines, founding: template().founding, dir }
+    }
+
+    fn engine(&mut self, node: usize) -> &mut DoltLite {
+        self.engines[node].as_mut().unwrap()
+    }
+
+    /// The whole database of a node at main.
+    fn root(&mut self, node: usize) -> Root {
+        sql::read_root(self.engine(node).reader().unwrap().as_mut())
+    }
+
+    fn compare(&mut self, node: usize, expected: &Root) {
+        let root = self.root(node);
+        assert_eq!(&root, expected, "the engine of n{node} has other rows than the model");
+        let mut reader = self.engine(node).reader().unwrap();
+        let broken = reader.query("PRAGMA foreign_key_check", &[], 10).unwrap();
+        assert_eq!(broken.rows, Vec::<Vec<_>>::new(), "n{node} has dangling references");
+    }
+}
+
+impl Twin for Engines {
+    fn founding(&mut self) -> CommitHash {
+        self.founding
+    }
+
+    fn commit(&mut self, node: usize, work: &Work<'_>) -> CommitHash {
+        let mut root = work.before.clone();
+        let mut statements = Vec::new();
+        for edit in work.edits {
+            let mut reader = self.engine(node).reader().unwrap();
+            statements.push(sql::statement(&root, edit, reader.as_mut()).into());
+            assert_eq!(root.apply(edit), Applied::Changed);
+        }
+        assert_eq!(&root, work.after);
+        let engine = self.engine(node);
+        let done = engine.exec_and_commit(&statements, &meta(work.saying));
+        let done = done.unwrap_or_else(|error| panic!("{statements:?}: {error}"));
+        for edit in work.refused {
+            let mut reader = engine.reader().unwrap();
+            let statement = sql::statement(&root, edit, reader.as_mut());
+            match engine.exec_and_commit(&[statement.as_str().into()], &meta(work.saying)) {
+                Err(EngineError::Rejected { .. }) => {}
+                other => panic!("the model refuses `{statement}`, the engine says {other:?}"),
+            }
+        }
+        done.commit.unwrap_or_else(|| panic!("{statements:?} changed nothing"))
+    }
+
+    fn merge(
+        &mut self,
+        node: usize,
+        ours: CommitHash,
+        theirs: CommitHash,
+        settles: bool,
+    ) -> Result<CommitHash, String> {
+        let policy = if settles { ConflictPolicy::Settle } else { ConflictPolicy::Park };
+        match self.engine(node).merge(&ours, &theirs, policy).unwrap() {
+            MergeOutcome::Merged { commit, .. } => Ok(commit),
+            MergeOutcome::Impossible { reason } => Err(reason),
+        }
+    }
+
+    fn fetch(&mut self, node: usize, from: usize, heads: &[CommitHash]) {
+        for head in heads {
+            let chunks = self.engine(from).chunks().unwrap();
+            let source = Arc::new(Chunks(Mutex::new(chunks)));
+            let shown = gateway().show(DoltLiteFormat.synthetic_root(head), source);
+            self.engine(node).fetch(shown.url(), head).unwrap();
+        }
+    }
+
+    fn move_main(&mut self, node: usize, from: CommitHash, to: CommitHash, expected: &Root) {
+        let moved = self.engine(node).move_main(&from, &to).unwrap();
+        assert_eq!(moved, MoveOutcome::Moved);
+        self.compare(node, expected);
+    }
+
+    fn set_parked(&mut self, node: usize, heads: &[CommitHash]) {
+        self.engine(node).set_parked(heads).unwrap();
+    }
+
+    fn restart(&mut self, node: usize) {
+        self.engines[node] = None;
+        let path = self.dir.path().join(format!("{node}.db"));
+        self.engines[node] = Some(DoltLite::open(&path).unwrap());
+    }
+
+    fn check_end(&mut self, node: usize, main: CommitHash, expected: &Root) {
+        self.compare(node, expected);
+        assert_eq!(self.engine(node).main().unwrap(), main);
+        assert_eq!(self.engine(node).check_integrity().unwrap(), None);
+        assert_eq!(self.engine(node).dirty_tables().unwrap(), Vec::<String>::new());
+    }
+}

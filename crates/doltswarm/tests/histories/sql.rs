@@ -1,0 +1,149 @@
+//! The model's schema, edits and contents in SQL.
+
+use std::collections::BTreeMap;
+
+use doltswarm::Value;
+use doltswarm::engine::Reader;
+use doltswarm_core::sim::root::{
+    CHECKED, CHILD, Edit, Lost, PARENT, Root, Row, TABLES, Table, Version,
+};
+
+const ROWS_MAX: usize = 10_000;
+
+/// The statements that make the founding commit's tables.
+pub(crate) fn founding() -> String {
+    (0..TABLES).map(|table| create(table) + ";").collect()
+}
+
+fn create(table: u8) -> String {
+    let columns = match table {
+        PARENT => "c0 INTEGER, c1 INTEGER UNIQUE",
+        CHILD => "c0 INTEGER, c1 INTEGER REFERENCES t0 (id)",
+        CHECKED => "c0 INTEGER, c1 INTEGER, CHECK (c0 <= c1)",
+        _ => "c0 INTEGER, c1 INTEGER",
+    };
+    format!("CREATE TABLE t{table} (id INTEGER PRIMARY KEY, {columns})")
+}
+
+/// The statement that does what the edit does to a database with this content.
+pub(crate) fn statement(root: &Root, edit: &Edit, reader: &mut dyn Reader) -> String {
+    match *edit {
+        Edit::Set { table, key, column, value } => {
+            if root.tables[&table].rows.contains_key(&key) {
+                format!("UPDATE t{table} SET c{column} = {value} WHERE id = {key}")
+            } else {
+                format!("INSERT INTO t{table} (id, c{column}) VALUES ({key}, {value})")
+            }
+        }
+        Edit::Delete { table, key } => format!("DELETE FROM t{table} WHERE id = {key}"),
+        Edit::AddColumn { table, column, kind } => {
+            let kind = if kind == 0 { "INTEGER" } else { "TEXT" };
+            format!("ALTER TABLE t{table} ADD COLUMN c{column} {kind}")
+        }
+        Edit::ToggleTable { table } if root.tables.contains_key(&table) => {
+            format!("DROP TABLE t{table}")
+        }
+        Edit::ToggleTable { table } => create(table),
+        Edit::Resolve => {
+            let open = root.first_open().expect("the model settles what is open");
+            let (id, ..) = conflicts(reader)
+                .into_iter()
+                .find(|(_, lost, _)| lost == open)
+                .unwrap_or_else(|| panic!("the engine has not recorded {open:?}"));
+            format!("UPDATE swarm_conflicts SET state = 'resolved' WHERE id = '{id}'")
+        }
+    }
+}
+
+/// Everything that is in the database at main.
+pub(crate) fn read_root(reader: &mut dyn Reader) -> Root {
+    let mut root = Root::default();
+    let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 't[0-9]'";
+    for row in rows(reader, names) {
+        let name = text(&row[0]).to_owned();
+        let number = name[1..].parse().unwrap();
+        root.tables.insert(number, read_table(reader, &name));
+    }
+    for (_, lost, resolved) in conflicts(reader) {
+        assert_eq!(root.conflicts.insert(lost, resolved), None, "a conflict is recorded twice");
+    }
+    root
+}
+
+fn read_table(reader: &mut dyn Reader, name: &str) -> Table {
+    let mut table = Table::default();
+    let mut columns = Vec::new();
+    for row in rows(reader, &format!("SELECT name, type FROM pragma_table_info('{name}')")) {
+        let column = text(&row[0]).strip_prefix('c').map(|number| number.parse().unwrap());
+        columns.push(column);
+        let kind = u8::from(text(&row[1]) == "TEXT");
+        table.columns.extend(column.map(|column| (column, kind)));
+    }
+    for values in rows(reader, &format!("SELECT * FROM {name}")) {
+        let (mut key, mut cells) = (None, Row::new());
+        for (column, value) in columns.iter().zip(&values) {
+            match column {
+                None => key = small(value),
+                Some(column) => cells.extend(small(value).map(|value| (*column, value))),
+            }
+        }
+        table.rows.insert(key.expect("a row has a key"), cells);
+    }
+    table
+}
+
+/// The rows of `swarm_conflicts`: id, content, and whether it is resolved.
+fn conflicts(reader: &mut dyn Reader) -> Vec<(String, Lost, bool)> {
+    let sql =
+        "SELECT id, kind, table_name, row_key, base, loser, winner, state FROM swarm_conflicts";
+    let conflict = |row: Vec<Value>| {
+        let kinds = ["row", "unique", "foreign key", "check"];
+        let kind = kinds.into_iter().find(|kind| *kind == text(&row[1]));
+        let key: BTreeMap<String, u8> = serde_json::from_str(text(&row[3])).unwrap();
+        let lost = Lost {
+            kind: kind.unwrap_or_else(|| panic!("a conflict of the kind {:?}", row[1])),
+            table: text(&row[2])[1..].parse().unwrap(),
+            key: key["id"],
+            base: version(&row[4]),
+            loser: version(&row[5]),
+            winner: version(&row[6]),
+        };
+        (text(&row[0]).to_owned(), lost, text(&row[7]) == "resolved")
+    };
+    rows(reader, sql).into_iter().map(conflict).collect()
+}
+
+fn version(value: &Value) -> Option<Version> {
+    let Value::Text(text) = value else { return None };
+    let cells: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+    let cell = |(name, value): (String, serde_json::Value)| {
+        let column = name.strip_prefix('c')?.parse().unwrap();
+        let text = value.as_str().map(str::to_owned);
+        let value = match value {
+            serde_json::Value::Null => None,
+            value => Some(text.unwrap_or_else(|| value.to_string()).parse().unwrap()),
+        };
+        Some((column, value))
+    };
+    Some(cells.into_iter().filter_map(cell).collect())
+}
+
+fn rows(reader: &mut dyn Reader, sql: &str) -> Vec<Vec<Value>> {
+    reader.query(sql, &[], ROWS_MAX).unwrap_or_else(|error| panic!("{sql}: {error}")).rows
+}
+
+fn text(value: &Value) -> &str {
+    match value {
+        Value::Text(text) => text,
+        other => panic!("{other:?} is no text"),
+    }
+}
+
+fn small(value: &Value) -> Option<u8> {
+    match value {
+        Value::Null => None,
+        Value::Integer(number) => Some(u8::try_from(*number).unwrap()),
+        Value::Text(text) => Some(text.parse().unwrap()),
+        other => panic!("{other:?} is no small number"),
+    }
+}

@@ -1,0 +1,102 @@
+//! What a program that embeds the library relies on.
+
+use doltswarm::core::sign::{parse_tag_message, verify_commit};
+use doltswarm::{EngineError, ExecError, Statement, Value};
+
+use crate::support::{Home, close, eventually, exec, homes, in_step, rows};
+
+const SCHEMA: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);
+                      INSERT INTO account VALUES (1, 100), (2, 0)";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_reads_its_own_writes_and_is_one_commit() {
+    let home = Home::new();
+    let node = home.found(SCHEMA).await;
+    let (report, left) = node
+        .transaction("move 30", |transaction| {
+            let sql = "UPDATE account SET balance = balance - ? WHERE id = ?";
+            transaction.execute(&Statement::new(sql, vec![30.into(), 1.into()]))?;
+            transaction.execute(&Statement::new(sql, vec![(-30).into(), 2.into()]))?;
+            let rows = transaction.query("SELECT balance FROM account WHERE id = 1", &[], 1)?.rows;
+            Ok(rows[0][0].clone())
+        })
+        .await
+        .expect("the transaction commits");
+    assert_eq!((left, report.rows_affected), (Value::Integer(70), 2));
+    assert_eq!(node.status().await.expect("a status").main, report.commit.expect("a commit"));
+    assert_eq!(rows(&node, "SELECT balance FROM account ORDER BY id").await, ["[70]", "[30]"]);
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_fails_leaves_nothing() {
+    let home = Home::new();
+    let node = home.found(SCHEMA).await;
+    let before = node.status().await.expect("a status");
+    let error = node
+        .transaction("spend too much", |transaction| {
+            transaction.execute(&"UPDATE account SET balance = -1 WHERE id = 1".into())?;
+            Err::<(), _>(EngineError::Rejected { message: "not enough".into() })
+        })
+        .await
+        .expect_err("the work refuses");
+    assert!(matches!(error, ExecError::Engine(EngineError::Rejected { .. })), "{error}");
+    // Swallowing the error of a statement that ends the transaction must not commit the rest.
+    let swallowed = node
+        .transaction("sneak out", |transaction| {
+            let _ = transaction.execute(&"ROLLBACK".into());
+            let _ = transaction.execute(&"INSERT OR ROLLBACK INTO account VALUES (1, 1)".into());
+            transaction.execute(&"UPDATE account SET balance = 5 WHERE id = 1".into())
+        })
+        .await;
+    assert!(swallowed.is_err(), "{swallowed:?}");
+    let after = node.status().await.expect("a status");
+    assert_eq!((before.main, before.state, before.dirty), (after.main, after.state, after.dirty));
+    node.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_signatures_are_tags_with_the_public_key_in_the_message() {
+    let [a, b] = homes();
+    let a = a.found(SCHEMA).await;
+    let b = b.join(&a, "b").await;
+    in_step(&[&a, &b]).await;
+    let commit = exec(&a, "INSERT INTO account VALUES (3, 3)").await;
+    in_step(&[&a, &b]).await;
+    let swarm = a.swarm_id();
+    for node in [&a, &b] {
+        eventually("the tag of the newest commit", async || {
+            let sql = "SELECT message FROM dolt_tags WHERE tag_name = ?";
+            let name = Value::Text(format!("sig/{commit}"));
+            let found = node.query(sql, vec![name]).await.expect("a good query").rows;
+            let Some([Value::Text(message)]) = found.first().map(Vec::as_slice) else {
+                return false;
+            };
+            let hash = commit.parse().expect("a hash");
+            let signed = parse_tag_message(hash, message).expect("a signature");
+            assert_eq!(signed.signer, a.peer_id());
+            verify_commit(&swarm, &signed).expect("a good signature");
+            true
+        })
+        .await;
+    }
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_a_call_leaves_it_done_or_not_begun() {
+    let home = Home::new();
+    let node = home.found(SCHEMA).await;
+    for id in 10..60 {
+        let sql = format!("INSERT INTO account VALUES ({id}, 0)");
+        let call = node.exec_and_commit("dropped", [sql]);
+        let _ = tokio::time::timeout(std::time::Duration::from_micros(200), call).await;
+    }
+    exec(&node, "INSERT INTO account VALUES (99, 0)").await;
+    let status = node.status().await.expect("a status");
+    let count = rows(&node, "SELECT count(*) FROM account WHERE id >= 10").await;
+    // The founding and the schema, and one commit for each row that is there.
+    assert_eq!(count, [format!("[{}]", status.commits - 2)]);
+    assert!(status.dirty.is_empty());
+    node.close().await;
+}

@@ -1,0 +1,116 @@
+//! Another program on the same database: what it commits is the peer's, what it leaves uncommitted is
+//! never touched.
+
+use doltlite::{Connection, Value};
+use doltswarm::{EngineError, ExecError, Swarm, SwarmEvent};
+
+use crate::support::{Home, close, eventually, exec, homes, in_step, rows};
+
+const SCHEMA: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER);
+                      CREATE TABLE other (id INTEGER PRIMARY KEY)";
+
+/// Another program's connection to the node's database.
+fn program(home: &Home) -> Connection {
+    let connection = Connection::open(home.path.join("database.db")).expect("the database opens");
+    connection.busy_timeout(10_000).expect("a timeout");
+    connection
+}
+
+fn commit(connection: &Connection, sql: &str) -> String {
+    connection.execute_batch(sql).expect("good SQL");
+    let row = connection.query_row("SELECT dolt_commit('-A', '-m', 'by another program')", &[]);
+    row.expect("a commit").expect("a row").get(0).and_then(Value::as_str).expect("a hash").into()
+}
+
+async fn pair(homes: &[Home; 2]) -> (Swarm, Swarm) {
+    let a = homes[0].found(SCHEMA).await;
+    let b = homes[1].join(&a, "b").await;
+    in_step(&[&a, &b]).await;
+    (a, b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_commits_are_noticed_signed_and_synced() {
+    let homes = homes();
+    let (a, b) = pair(&homes).await;
+    let other = program(&homes[0]);
+    let mut events = b.events();
+    let first = commit(&other, "INSERT INTO t VALUES (1, 1)");
+    let second = commit(&other, "INSERT INTO t VALUES (2, 2)");
+    loop {
+        match events.next().await.expect("the node is open") {
+            SwarmEvent::MainMoved { to, .. } if to == second => break,
+            _ => continue,
+        }
+    }
+    assert_eq!(rows(&b, "SELECT id FROM t").await, ["[1]", "[2]"]);
+    let log = b.log(10).await.expect("a log");
+    for hash in [first, second] {
+        let entry = log.iter().find(|entry| entry.commit == hash).expect("it is in the log");
+        assert_eq!(
+            (entry.signer.clone(), entry.kind.as_str()),
+            (Some(a.peer_id().to_string()), "user")
+        );
+    }
+    // What it committed while the node was down is noticed at the next start.
+    a.close().await;
+    commit(&other, "INSERT INTO t VALUES (3, 3)");
+    drop(other);
+    let a = homes[0].up().await;
+    in_step(&[&a, &b]).await;
+    assert_eq!(rows(&b, "SELECT count(*) FROM t").await, ["[3]"]);
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn main_waits_for_its_uncommitted_work_and_the_status_names_the_tables() {
+    let homes = homes();
+    let (a, b) = pair(&homes).await;
+    let other = program(&homes[0]);
+    other.execute_batch("INSERT INTO t VALUES (1, 1); INSERT INTO other VALUES (1)").expect("good");
+    let before = a.status().await.expect("a status");
+    assert_eq!((before.dirty, before.in_sync), (vec!["other".to_owned(), "t".to_owned()], false));
+    let theirs = exec(&b, "INSERT INTO t VALUES (2, 2)").await;
+    eventually("the commit is here and main waits", async || {
+        let status = a.status().await.expect("a status");
+        status.heads == [theirs.clone()] && status.main == before.main
+    })
+    .await;
+    let error = a.exec_and_commit("x", ["INSERT INTO t VALUES (9, 9)"]).await.expect_err("dirty");
+    let ExecError::Engine(EngineError::Dirty { tables }) = &error else { panic!("{error}") };
+    assert_eq!(tables, &["other", "t"]);
+    assert_eq!(other.query("SELECT id FROM t", &[]).expect("rows").len(), 1);
+
+    let report = a.commit("what the other program left").await.expect("a commit");
+    assert!(report.commit.is_some());
+    in_step(&[&a, &b]).await;
+    for node in [&a, &b] {
+        assert_eq!(rows(node, "SELECT id FROM t").await, ["[1]", "[2]"]);
+        assert_eq!(rows(node, "SELECT id FROM other").await, ["[1]"]);
+    }
+    let report = a.commit("nothing is left").await.expect("nothing to do");
+    assert_eq!(report.commit, None);
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_write_transaction_makes_a_write_busy_and_loses_nothing() {
+    let homes = homes();
+    let (a, b) = pair(&homes).await;
+    let other = program(&homes[0]);
+    other.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1, 1)").expect("good");
+    let writing = {
+        let a = a.clone();
+        tokio::spawn(async move { a.exec_and_commit("x", ["INSERT INTO t VALUES (9, 9)"]).await })
+    };
+    exec(&b, "INSERT INTO t VALUES (2, 2)").await;
+    let error = writing.await.expect("no panic").expect_err("the other program holds the lock");
+    assert!(matches!(error, ExecError::Engine(EngineError::Busy)), "{error}");
+    assert!(error.to_string().contains("another program"), "{error}");
+    other.execute_batch("ROLLBACK").expect("good");
+    in_step(&[&a, &b]).await;
+    exec(&a, "INSERT INTO t VALUES (3, 3)").await;
+    in_step(&[&a, &b]).await;
+    assert_eq!(rows(&b, "SELECT id FROM t").await, ["[2]", "[3]"]);
+    close([a, b]).await;
+}

@@ -1,0 +1,17 @@
+//! Whole nodes on real QUIC, on loopback addresses.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::print_stderr, reason = "a test says aloud that it was skipped")]
+
+mod api;
+mod conflict;
+mod damage;
+mod disk;
+mod foreign;
+mod lifecycle;
+mod relay;
+#[path = "../../src/small_disk.rs"]
+#[allow(clippy::unwrap_used, clippy::print_stderr, reason = "shared with the library's own tests")]
+mod small_disk;
+mod support;
+mod sync;
