@@ -1,0 +1,57 @@
+//! The commands that only read.
+
+use crate::args::{ConflictsArgs, ConflictsCommand, DiffArgs, Format, LogArgs, QueryArgs};
+use crate::commands::Context;
+use crate::control::client;
+use crate::control::protocol::Request;
+use crate::error::CommandResult;
+use crate::output;
+use crate::render::{conflict, history, peers, rows, status};
+
+/// `query`: runs a read-only statement.
+pub(super) async fn query(context: &Context, args: QueryArgs) -> CommandResult<()> {
+    let answer = client::call(&context.dir, Request::Query { sql: args.sql }).await?;
+    match if context.json { Format::Json } else { args.format } {
+        Format::Json => output::print_json(&rows::objects(&answer)),
+        Format::Csv => output::print(&rows::csv(&answer)),
+        Format::Table => output::print(&rows::table(&answer)),
+    }
+}
+
+/// `status`: what is going on.
+pub(super) async fn status(context: &Context) -> CommandResult<()> {
+    context.ask(Request::Status {}, status::status).await
+}
+
+/// `members`: who may do what.
+pub(super) async fn members(context: &Context) -> CommandResult<()> {
+    context.ask(Request::Members {}, peers::members).await
+}
+
+/// `log`: the newest commits of main.
+pub(super) async fn log(context: &Context, args: LogArgs) -> CommandResult<()> {
+    context.ask(Request::Log { limit: args.limit }, history::log).await
+}
+
+/// `diff`: the rows that differ between two commits.
+pub(super) async fn diff(context: &Context, args: DiffArgs) -> CommandResult<()> {
+    let DiffArgs { from, to, limit } = args;
+    context.ask(Request::Diff { from, to, limit }, history::diff).await
+}
+
+/// `conflicts`: the row versions that lost.
+pub(super) async fn conflicts(context: &Context, args: ConflictsArgs) -> CommandResult<()> {
+    match args.command {
+        None | Some(ConflictsCommand::List) => {
+            context.ask(Request::Conflicts { all: args.all }, conflict::list).await
+        }
+        Some(ConflictsCommand::Show { id }) => {
+            context.ask(Request::Conflict { id }, conflict::show).await
+        }
+    }
+}
+
+/// `parked`: the heads that main could not include.
+pub(super) async fn parked(context: &Context) -> CommandResult<()> {
+    context.ask(Request::Parked {}, status::parked).await
+}

@@ -1,0 +1,140 @@
+//! What a node does for each request.
+
+use std::time::Duration;
+
+use doltswarm::core::id::PeerId;
+use doltswarm::core::membership::Role;
+use doltswarm::{InviteOptions, PeerStatus, Rows, Statement, Swarm, WaitFor};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::control::protocol::Request;
+use crate::error::{CommandError, CommandResult};
+
+/// Does what `request` asks and gives what `--json` prints.
+///
+/// The answer to a query is `{"columns": […], "rows": [[…]]}`, which also a table can be made of.
+pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Value> {
+    match request {
+        Request::Exec { message, statements } => {
+            let statements = statements.into_iter().map(Statement::from);
+            to_json(swarm.exec_and_commit(&message, statements).await?)
+        }
+        Request::Commit { message } => to_json(swarm.commit(&message).await?),
+        Request::Query { sql } => Ok(rows_to_json(&swarm.query(&sql, Vec::new()).await?)),
+        Request::Status {} => to_json(swarm.status().await?),
+        Request::Members {} => to_json(swarm.members().await?),
+        Request::Log { limit } => to_json(swarm.log(limit).await?),
+        Request::Diff { from, to, limit } => {
+            to_json(swarm.diff(from.as_deref(), to.as_deref(), limit).await?)
+        }
+        Request::Conflicts { all } => to_json(swarm.conflicts(all).await?),
+        Request::Conflict { id } => to_json(swarm.conflict(&id).await?),
+        Request::Parked {} => to_json(swarm.parked().await?),
+        Request::Peers {}
+        | Request::AddPeer { .. }
+        | Request::RemovePeer { .. }
+        | Request::Invite { .. }
+        | Request::Pull { .. }
+        | Request::Wait { .. } => handle_peers(swarm, request).await,
+        Request::Events {} => Err(CommandError::failed("events are not one answer but a stream")),
+    }
+}
+
+/// The requests that are about other peers.
+async fn handle_peers(swarm: &Swarm, request: Request) -> CommandResult<Value> {
+    match request {
+        Request::AddPeer { peer, addresses } => {
+            let id: PeerId =
+                peer.parse().map_err(|error| CommandError::usage(format!("{error}")))?;
+            swarm.add_peer(id, addresses.clone()).await?;
+            Ok(json!({ "added": peer, "addresses": addresses }))
+        }
+        Request::RemovePeer { peer } => {
+            let id = find_peer(swarm, &peer).await?;
+            swarm.remove_peer(id).await?;
+            Ok(json!({ "removed": id.to_string() }))
+        }
+        Request::Invite { role, uses, expires_ms } => {
+            let known = Role::from_word(&role)
+                .ok_or_else(|| CommandError::usage(format!("`{role}` is not a role")))?;
+            let expires = Duration::from_millis(expires_ms);
+            let ticket = swarm.invite(InviteOptions { role: known, uses, expires }).await?;
+            Ok(json!({
+                "ticket": ticket.to_string(),
+                "role": role,
+                "uses": uses,
+                "expires_ms": expires_ms,
+            }))
+        }
+        Request::Pull { peer } => pull(swarm, peer).await,
+        Request::Wait { commit, peers, timeout_ms } => {
+            let timeout = Duration::from_millis(timeout_ms);
+            to_json(swarm.wait(WaitFor { commit, peers }, timeout).await?)
+        }
+        _ => to_json(swarm.peers().await?),
+    }
+}
+
+async fn pull(swarm: &Swarm, peer: Option<String>) -> CommandResult<Value> {
+    let peer = match peer {
+        Some(text) => Some(find_peer(swarm, &text).await?),
+        None => None,
+    };
+    let report = swarm.pull(peer).await?;
+    let others = swarm.peers().await?;
+    if report.asked == 0 && !others.is_empty() {
+        let problems: Vec<String> = others
+            .iter()
+            .filter_map(|other| other.problem.as_ref().map(|problem| (other, problem)))
+            .map(|(other, problem)| format!("{}: {problem}", short(&other.id)))
+            .collect();
+        let reasons =
+            if problems.is_empty() { String::new() } else { format!(" ({})", problems.join("; ")) };
+        return Err(CommandError::failed(format!("no peer answered{reasons}"))
+            .hint("is `doltswarm up` running there? `doltswarm peers add` says where a peer is"));
+    }
+    to_json(report)
+}
+
+/// Finds a peer by its id, the beginning of its id, or its name.
+///
+/// Members choose their names, so a name that looks like the beginning of another's id is ambiguous,
+/// and never stands for that other.
+async fn find_peer(swarm: &Swarm, text: &str) -> CommandResult<PeerId> {
+    if let Ok(id) = text.parse::<PeerId>() {
+        return Ok(id);
+    }
+    let peers = swarm.peers().await?;
+    let matches = |peer: &&PeerStatus| peer.name == text || peer.id.starts_with(text);
+    let found: Vec<&str> = peers
+        .iter()
+        .filter(|_| !text.is_empty())
+        .filter(matches)
+        .map(|peer| peer.id.as_str())
+        .collect();
+    match found[..] {
+        [id] => id.parse().map_err(|error| CommandError::failed(format!("{error}"))),
+        [] => Err(CommandError::failed(format!("no peer is called `{text}`"))
+            .hint("`doltswarm peers` lists them")),
+        _ => Err(CommandError::failed(format!("`{text}` may be {}", found.join(" or ")))
+            .hint("give more digits of the id")),
+    }
+}
+
+fn short(id: &str) -> &str {
+    id.get(..10).unwrap_or(id)
+}
+
+fn to_json(report: impl Serialize) -> CommandResult<Value> {
+    Ok(serde_json::to_value(report)?)
+}
+
+fn rows_to_json(rows: &Rows) -> Value {
+    let values: Vec<Value> = rows
+        .rows
+        .iter()
+        .map(|row| row.iter().map(doltswarm::Value::to_json).collect::<Vec<_>>().into())
+        .collect();
+    json!({ "columns": rows.columns, "rows": values })
+}

@@ -1,0 +1,154 @@
+//! The status: what is in step, what is not, and what to do.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::render::peers;
+use crate::render::text::{clean, count, flag, list, number, short, text, texts};
+
+/// The status for people: who and where, then whether in step, then only what needs a person.
+pub(crate) fn status(status: &Value) -> String {
+    let mut out = String::new();
+    let name = text(status, "name");
+    let name = if name.is_empty() { name } else { format!("  {name}") };
+    line(&mut out, "swarm", &text(status, "swarm"));
+    line(&mut out, "peer", &format!("{}{name}", text(status, "peer")));
+    line(
+        &mut out,
+        "engine",
+        &format!(
+            "{} {}, conflicts: {}",
+            text(status, "engine"),
+            text(status, "engine_version"),
+            text(status, "policy")
+        ),
+    );
+    let commits = count(number(status, "commits"), "user commit");
+    line(&mut out, "main", &format!("{}  {commits}", text(status, "main")));
+    if !texts(status, "addresses").is_empty() {
+        line(&mut out, "listens", &texts(status, "addresses").join(", "));
+    }
+    line(&mut out, "in step", &in_step(status));
+    needs_attention(&mut out, status);
+    if !list(status, "peers").is_empty() {
+        out.push('\n');
+        out.push_str(&peers::list(&status["peers"]));
+    }
+    out
+}
+
+fn line(out: &mut String, label: &str, value: &str) {
+    let _ = writeln!(out, "{label:<8} {value}");
+}
+
+/// Whether this node is in step, and with whom, or why not.
+fn in_step(status: &Value) -> String {
+    let peers = list(status, "peers");
+    let connected = peers.iter().filter(|peer| flag(peer, "connected")).count();
+    let same = peers.iter().filter(|peer| flag(peer, "connected") && flag(peer, "in_sync")).count();
+    if peers.is_empty() && flag(status, "in_sync") {
+        return "yes, and alone: `doltswarm invite` prints a ticket for another machine".to_owned();
+    }
+    if flag(status, "in_sync") {
+        let known = count(peers.len() as u64, "peer");
+        return format!("yes, with {same} of {known}");
+    }
+    let dirty = texts(status, "dirty");
+    let why = if !dirty.is_empty() {
+        format!("main waits for uncommitted changes in {}", dirty.join(", "))
+    } else if !flag(status, "online") {
+        "the node is not up: start it with `doltswarm up`".to_owned()
+    } else if connected == 0 {
+        "no other peer can be reached".to_owned()
+    } else if same < connected {
+        format!("{same} of {} connected peers have the same heads", connected)
+    } else {
+        "main is being derived".to_owned()
+    };
+    format!("no: {why}")
+}
+
+fn needs_attention(out: &mut String, status: &Value) {
+    let dirty = texts(status, "dirty");
+    if !dirty.is_empty() {
+        let tables = dirty.join(", ");
+        line(out, "dirty", &format!("{tables}: commit with `doltswarm commit -m MESSAGE`"));
+    }
+    let open = number(&status["conflicts"], "open");
+    if open > 0 {
+        line(out, "open", &format!("{}: see `doltswarm conflicts`", count(open, "conflict")));
+    }
+    for head in list(status, "parked") {
+        let what = format!("{} {}", short(&text(head, "head")), text(head, "reason"));
+        line(out, "parked", &what);
+    }
+    for refused in list(status, "rejected") {
+        let heads: Vec<String> = texts(refused, "heads").iter().map(|head| short(head)).collect();
+        let from = short(&text(refused, "peer"));
+        let what = format!("{} from {from}: {}", heads.join(" "), text(refused, "reason"));
+        line(out, "refused", &what);
+    }
+}
+
+/// The parked heads.
+pub(crate) fn parked(heads: &Value) -> String {
+    let mut out = String::new();
+    for head in crate::render::text::items(heads) {
+        let _ = writeln!(out, "{}\n    {}", text(head, "head"), text(head, "reason"));
+    }
+    if out.is_empty() {
+        out.push_str("nothing is parked\n");
+    }
+    out
+}
+
+/// One event in one line: its name and its fields.
+pub(crate) fn event(event: &Value) -> String {
+    let mut out = format!("{:<20}", text(event, "event").replace('_', " "));
+    for (key, value) in event.as_object().into_iter().flatten().filter(|(key, _)| *key != "event") {
+        let shown = match value {
+            Value::String(text) if is_id(text) => short(text),
+            Value::String(text) => clean(text),
+            Value::Array(items) => {
+                let items = items.iter().filter_map(Value::as_str);
+                let items = items.map(|item| if is_id(item) { short(item) } else { clean(item) });
+                items.collect::<Vec<_>>().join(",")
+            }
+            other => clean(&other.to_string()),
+        };
+        let _ = write!(out, " {key}={shown}");
+    }
+    out.trim_end().to_owned()
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn status_says_what_to_do() {
+        let alone = json!({ "in_sync": true, "online": true, "peers": [], "main": "aa" });
+        assert!(status(&alone).contains("doltswarm invite"));
+        let down = json!({ "in_sync": false, "online": false, "peers": [{ "id": "ab" }] });
+        assert!(status(&down).contains("no: the node is not up"));
+        let dirty =
+            json!({ "in_sync": false, "online": true, "dirty": ["t"], "conflicts": { "open": 2 } });
+        let text = status(&dirty);
+        assert!(text.contains("uncommitted changes in t"), "{text}");
+        assert!(text.contains("2 conflicts: see `doltswarm conflicts`"), "{text}");
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_short_ids() {
+        let line =
+            event(&json!({ "event": "main_moved", "from": "a".repeat(40), "fast_forward": true }));
+        assert_eq!(line, "main moved           from=aaaaaaaaaa fast_forward=true");
+    }
+}
