@@ -13,6 +13,7 @@ use self::connection::{During, Purpose, check_file, open, text};
 use self::ffi::Connection;
 use self::history::History;
 use self::merge::Workbench;
+use super::date;
 use super::{
     ChunkReader, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
     MoveOutcome, Reader, TableDiff, Transaction,
@@ -22,7 +23,6 @@ mod chunks;
 mod commit;
 mod connection;
 mod copy;
-mod date;
 mod diff;
 mod dropped;
 mod ffi;
