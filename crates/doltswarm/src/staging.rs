@@ -17,7 +17,7 @@ use doltswarm_core::id::ChunkHash;
 use doltswarm_core::limits;
 
 use crate::engine::ChunkFormat;
-use crate::gateway::ChunkSource;
+use crate::engine::ChunkSource;
 
 /// The staging directory in the node's directory.
 pub const DIR_NAME: &str = "staging";

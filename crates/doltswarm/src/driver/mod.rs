@@ -40,7 +40,6 @@ pub(crate) use recover::{Recovered, recover, resolve, resolve_all};
 pub(crate) use service::Service;
 
 use crate::engine::{ChunkFormat, ChunkReader};
-use crate::gateway::Gateway;
 use crate::identity::Identity;
 use crate::net::Network;
 use crate::staging::Staging;
@@ -58,7 +57,6 @@ pub(crate) struct Shared {
     pub(crate) engine: EngineHandle,
     pub(crate) format: Arc<dyn ChunkFormat>,
     pub(crate) chunks: Mutex<Box<dyn ChunkReader>>,
-    pub(crate) gateway: Gateway,
     pub(crate) staging: Arc<Staging>,
     pub(crate) events: broadcast::Sender<SwarmEvent>,
     pub(crate) inputs: mpsc::UnboundedSender<Input>,

@@ -22,7 +22,6 @@ use super::input::{FetchError, Fetched, Infos, Input};
 use super::recover::resolve_all;
 use super::{Driver, Shared, collect};
 use crate::engine::{ChunkFormat, EngineError};
-use crate::gateway::ChunkSource;
 use crate::net::{CallError, ChunkStoreError, PeerLink, RemoteChunkStore};
 use crate::staging::Staging;
 
@@ -226,7 +225,7 @@ fn decode_grant(bytes: &[u8]) -> Option<doltswarm_core::membership::SignedGrant>
     doltswarm_core::membership::SignedGrant::decode(bytes).ok()
 }
 
-/// Shows the engine the heads, one synthetic root each, and walks back from them.
+/// Lets the engine take the heads from what is staged, and walks back from them.
 fn store(
     shared: &Arc<Shared>,
     op: OpId,
@@ -240,9 +239,7 @@ fn store(
         job.fetches.fetch_add(1, Ordering::AcqRel);
         let mut result = Ok(Infos::new());
         for head in &heads {
-            let source: Arc<dyn ChunkSource> = Arc::clone(&job.staging) as Arc<dyn ChunkSource>;
-            let shown = job.gateway.show(job.format.synthetic_root(head), source);
-            if let Err(error) = engine.fetch(shown.url(), head) {
+            if let Err(error) = engine.ingest(Arc::clone(&job.staging) as _, head) {
                 result = Err(error);
                 break;
             }

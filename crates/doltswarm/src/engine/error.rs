@@ -42,6 +42,13 @@ pub enum EngineError {
         /// What was found, and where.
         message: String,
     },
+    /// The server of the database does not answer. What was asked for was done whole or not at all;
+    /// trying again later helps.
+    #[error("the database server does not answer: {message}")]
+    Unreachable {
+        /// What the connection says.
+        message: String,
+    },
     /// The engine failed in a way that the caller cannot mend.
     #[error("the engine failed to {what}: {message}")]
     Failed {
@@ -55,6 +62,6 @@ pub enum EngineError {
 impl EngineError {
     /// Whether the same call may succeed later with nothing changed by the caller.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Busy | Self::DiskFull)
+        matches!(self, Self::Busy | Self::DiskFull | Self::Unreachable { .. })
     }
 }

@@ -3,12 +3,15 @@
 //! Architecture Invariant: an engine knows nothing of the network, and the network nothing of an
 //! engine; only the driver knows both.
 
+use std::sync::Arc;
+
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
 use doltswarm_core::id::{ChunkHash, CommitHash};
 
 mod date;
 mod error;
 mod record;
+mod source;
 mod value;
 
 #[cfg(test)]
@@ -19,6 +22,7 @@ pub mod doltlite;
 pub use dolt::{Dolt, DoltOptions, DoltUrl, Password};
 pub use doltlite::{DoltLite, DoltLiteFormat};
 pub use error::{EngineError, EngineResult};
+pub use source::ChunkSource;
 pub use value::{Rows, Statement, Value};
 
 /// Who a user commit is by and what it says.
@@ -181,10 +185,13 @@ pub trait Engine: Send {
         policy: ConflictPolicy,
     ) -> EngineResult<MergeOutcome>;
 
-    /// Fetches `commit` with the engine's own `DOLT_FETCH` from a remote at `url`, which shows it as
-    /// the branch `main`. Afterwards the database holds the commit and all below it; no local branch
-    /// moved.
-    fn fetch(&mut self, url: &str, commit: &CommitHash) -> EngineResult<()>;
+    /// Takes `commit` and all below it from `source` with the engine's own `DOLT_FETCH`; what the
+    /// database holds already is not asked for. Afterwards the database holds the commit and all
+    /// below it; no local branch moved. Where the source lacks something, nothing of the commit is
+    /// there.
+    ///
+    /// The engine may trust the source: every chunk has the hash it was asked by.
+    fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()>;
 
     /// Moves main from `expected` to `to`: a compare-and-swap that never discards uncommitted work.
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome>;

@@ -18,33 +18,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use data_encoding::HEXLOWER;
-use doltswarm_core::id::ChunkHash;
+
+use crate::engine::ChunkSource;
 
 mod http;
 mod route;
 mod server;
 #[cfg(test)]
 mod tests;
-
-/// Where the chunks of one pull come from. Calls block, and come from several threads.
-pub trait ChunkSource: Send + Sync {
-    /// The chunks, in the order asked; `None` where the source does not have one. Every chunk given
-    /// has the hash it was asked by.
-    ///
-    /// # Errors
-    ///
-    /// A text for people; the engine's fetch fails with it.
-    fn get_many(&self, hashes: &[ChunkHash]) -> Result<Vec<Option<Vec<u8>>>, String>;
-
-    /// Whether the source has each chunk, in the order asked.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::get_many`].
-    fn has_many(&self, hashes: &[ChunkHash]) -> Result<Vec<bool>, String> {
-        Ok(self.get_many(hashes)?.iter().map(Option::is_some).collect())
-    }
-}
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]

@@ -18,8 +18,7 @@ use super::newcomer::Newcomer;
 use super::open::{check_name, database_error, file_error, store_error, write_config};
 use super::{JoinError, JoinOptions, JoinProgress, OpenError, Swarm};
 use crate::driver::{FetchError, collect, fetch_chunks, resolve_all, roots, verify_signatures};
-use crate::engine::{ChunkFormat, DoltLite, DoltLiteFormat};
-use crate::gateway::{ChunkSource, Gateway};
+use crate::engine::{ChunkFormat, ChunkSource, DoltLite, DoltLiteFormat, Engine};
 use crate::identity::Identity;
 use crate::net::{
     CallError, DialError, JoinAnswer, JoinAsk, NetConfig, Network, PeerLink, PeerService,
@@ -259,13 +258,13 @@ impl Join<'_> {
         staging: Arc<Staging>,
     ) -> Result<(), JoinError> {
         (self.progress)(JoinProgress::Storing);
-        let (building, format) = (self.layout.building(), Arc::clone(&self.format));
+        let building = self.layout.building();
         let grants: Vec<Vec<u8>> = membership.grants().iter().map(SignedGrant::encode).collect();
         let stored = tokio::task::spawn_blocking(move || {
             let building = Layout::new(&building);
             let store = Store::create(building.dir(), &founding).map_err(store_error)?;
             let (commits, kept) =
-                clone(&building, &founding, &store, &heads, signatures, &staging, &*format)?;
+                clone(&building, &founding, &store, &heads, signatures, &staging)?;
             store.add_commits(&commits, &kept).map_err(store_error)?;
             store.add_grants(&grants).map_err(store_error)?;
             store.put_peer(&inviter).map_err(store_error)?;
@@ -288,20 +287,14 @@ fn clone(
     heads: &[CommitHash],
     mut signatures: BTreeMap<CommitHash, SignedCommit>,
     staging: &Arc<Staging>,
-    format: &dyn ChunkFormat,
 ) -> Result<(Vec<UserCommit>, Vec<SignedCommit>), JoinError> {
     let path = building.database();
     let failed = |error| JoinError::Open(database_error(&path, error));
-    let gateway = Gateway::start().map_err(|error| OpenError::Bind(error.to_string()))?;
     let source = || Arc::clone(staging) as Arc<dyn ChunkSource>;
     let (first, rest) = heads.split_first().expect("because the caller checked that there is one");
-    let mut engine = {
-        let shown = gateway.show(format.synthetic_root(first), source());
-        DoltLite::clone_from(&path, shown.url()).map_err(failed)?
-    };
+    let mut engine = DoltLite::clone_from(&path, source(), first).map_err(failed)?;
     for head in rest {
-        let shown = gateway.show(format.synthetic_root(head), source());
-        crate::engine::Engine::fetch(&mut engine, shown.url(), head).map_err(failed)?;
+        engine.ingest(source(), head).map_err(failed)?;
     }
     let misbehaved = |text: String| JoinError::PeerMisbehaved(text);
     let mut graph = CommitGraph::default();
@@ -325,7 +318,6 @@ fn clone(
         commits.push(UserCommit { hash, builds_on, signer: signed.signer });
         kept.push(signed);
     }
-    gateway.close();
     Ok((commits, kept))
 }
 

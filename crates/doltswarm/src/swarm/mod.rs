@@ -290,7 +290,6 @@ impl Swarm {
         let _ = self.inner.shared.inputs.send(Input::Command(Command::Close));
         let _ = driver.await;
         self.inner.readers.lock().expect("because no holder panics").clear();
-        self.inner.shared.gateway.close();
         // The engine thread ends with the last handle; the facade's own would keep it for ever.
         self.inner.shared.engine.stop();
         let _ = engine_ended.await;

@@ -18,7 +18,6 @@ use super::{InitOptions, Inner, OpenError, OpenOptions, Running, Swarm};
 use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, DriverParts, EngineHandle, Service, Shared, Stopped, recover};
 use crate::engine::{ChunkFormat, CommitMeta, DoltLite, DoltLiteFormat, Engine, EngineError};
-use crate::gateway::Gateway;
 use crate::identity::{Identity, IdentityError};
 use crate::lock::DirLock;
 use crate::net::{NetConfig, Network};
@@ -271,7 +270,6 @@ impl Parts {
         let format: Arc<dyn ChunkFormat> = Arc::new(DoltLiteFormat);
         let staging = Staging::open(dir, Arc::clone(&format))
             .map_err(|error| OpenError::Store(error.to_string()))?;
-        let gateway = Gateway::start().map_err(|error| OpenError::Bind(error.to_string()))?;
         let mut membership = Membership::new(founding.swarm, founding.founder);
         for grant in store.grants().map_err(store_error)? {
             let grant = SignedGrant::decode(&grant).map_err(|e| OpenError::Store(e.to_string()))?;
@@ -300,7 +298,6 @@ impl Parts {
             engine,
             format,
             chunks: Mutex::new(chunks),
-            gateway,
             staging: Arc::new(staging),
             events: broadcast::Sender::new(EVENTS_BUFFERED_MAX),
             inputs,

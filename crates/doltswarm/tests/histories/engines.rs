@@ -1,15 +1,14 @@
 //! One DoltLite database for each simulated node.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use doltlite::Connection;
 use doltswarm::engine::{
-    ChunkFormat, ChunkReader, CommitMeta, DoltLite, DoltLiteFormat, Engine, EngineError,
-    MergeOutcome, MoveOutcome,
+    ChunkReader, ChunkSource, CommitMeta, DoltLite, Engine, EngineError, MergeOutcome, MoveOutcome,
 };
-use doltswarm::gateway::{ChunkSource, Gateway};
 use doltswarm_core::commit::ConflictPolicy;
 use doltswarm_core::id::{ChunkHash, CommitHash};
 use doltswarm_core::sim::engine::Saying;
@@ -24,7 +23,12 @@ pub(crate) struct Engines {
     dir: TempDir,
     engines: Vec<Option<DoltLite>>,
     founding: CommitHash,
+    /// Who first merged two commits, and to what: everyone else must come to the same.
+    merges: BTreeMap<(CommitHash, CommitHash), (usize, Result<CommitHash, String>)>,
 }
+
+const SAME_EACH_DAY: &str = "SELECT dolt_commit('--amend', '--allow-empty', '-m', 'begin', \
+     '--author', 'nobody <nobody@example.org>', '--date', '2026-01-01T00:00:00Z')";
 
 /// A founded database, which every node of every history begins with a copy of.
 struct Template {
@@ -39,7 +43,11 @@ fn template() -> &'static Template {
         let dir = temporary();
         let path = dir.path().join("template.db");
         let mut engine = DoltLite::create(&path).unwrap();
-        Connection::open(&path).unwrap().execute_batch(&sql::founding()).unwrap();
+        let other = Connection::open(&path).unwrap();
+        // A new database has the date of today; with another one a seed is the same history each day.
+        other.execute_batch(SAME_EACH_DAY).unwrap();
+        other.execute_batch(&sql::founding()).unwrap();
+        drop(other);
         let founding = engine.found(&meta(&Saying {
             author: "0".into(),
             message: "found".into(),
@@ -54,11 +62,6 @@ fn temporary() -> TempDir {
     let memory = std::path::Path::new("/dev/shm");
     let made = memory.is_dir().then(|| TempDir::new_in(memory).ok()).flatten();
     made.unwrap_or_else(|| tempfile::tempdir().unwrap())
-}
-
-fn gateway() -> &'static Gateway {
-    static GATEWAY: OnceLock<Gateway> = OnceLock::new();
-    GATEWAY.get_or_init(|| Gateway::start().unwrap())
 }
 
 fn meta(saying: &Saying) -> CommitMeta {
@@ -93,7 +96,7 @@ impl Engines {
         let engines = (0..count)
             .map(|node| Some(DoltLite::copy_from(&template().path, &path(node)).unwrap()))
             .collect();
-        Self { engines, founding: template().founding, dir }
+        Self { engines, founding: template().founding, merges: BTreeMap::new(), dir }
     }
 
     fn engine(&mut self, node: usize) -> &mut DoltLite {
@@ -150,18 +153,30 @@ impl Twin for Engines {
         settles: bool,
     ) -> Result<CommitHash, String> {
         let policy = if settles { ConflictPolicy::Settle } else { ConflictPolicy::Park };
-        match self.engine(node).merge(&ours, &theirs, policy).unwrap() {
+        let merged = match self.engine(node).merge(&ours, &theirs, policy).unwrap() {
             MergeOutcome::Merged { commit, .. } => Ok(commit),
             MergeOutcome::Impossible { reason } => Err(reason),
+        };
+        let first = self.merges.entry((ours, theirs)).or_insert((node, merged.clone()));
+        let (other, first) = first.clone();
+        if let (Ok(ours), Ok(theirs)) = (&merged, &first)
+            && ours != theirs
+        {
+            self.fetch(node, other, &[*theirs]);
+            let engine = self.engine(node);
+            let tables = engine.changed_tables(theirs, ours).unwrap();
+            let infos = [theirs, ours].map(|commit| engine.commit_info(commit).unwrap());
+            panic!("n{other} and n{node} merge to other commits: {infos:#?}, tables {tables:?}");
         }
+        assert_eq!(merged, first, "n{other} and n{node} merge alike");
+        merged
     }
 
     fn fetch(&mut self, node: usize, from: usize, heads: &[CommitHash]) {
         for head in heads {
             let chunks = self.engine(from).chunks().unwrap();
             let source = Arc::new(Chunks(Mutex::new(chunks)));
-            let shown = gateway().show(DoltLiteFormat.synthetic_root(head), source);
-            self.engine(node).fetch(shown.url(), head).unwrap();
+            self.engine(node).ingest(source, head).unwrap();
         }
     }
 

@@ -9,6 +9,7 @@
 mod engines;
 mod sql;
 
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +17,11 @@ use doltswarm_core::sim::options::Step;
 use doltswarm_core::sim::run::{run_with, shrink_with};
 use doltswarm_core::sim::{Counts, Options, Report};
 use engines::Engines;
+
+thread_local! {
+    /// Whether this thread looks for a shorter history: each try fails as the first one did.
+    static SHRINKING: Cell<bool> = const { Cell::new(false) };
+}
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -30,14 +36,17 @@ fn run(options: &Options, script: &[Step], traced: bool) -> Report {
 /// Runs a seed; says what it did, or panics with the shortest history that fails alike.
 fn check(seed: u64) -> Counts {
     let options = Options::small(seed);
-    let report = run(&options, &options.script(), false);
-    if report.failure.is_some() {
-        let outcome = shrink_with(&options, &run).expect("because it failed before");
-        let trace = outcome.report.trace.join("\n");
-        let failure = outcome.report.failure.expect("because the shortest one fails too");
-        panic!("DOLTSWARM_SEED={seed}: {:#?}\n{trace}\n{failure}", outcome.options);
-    }
-    report.counts
+    let report = run(&options, &options.script(), true);
+    let Some(first) = report.failure else { return report.counts };
+    SHRINKING.set(true);
+    let shrunk = shrink_with(&options, &run);
+    SHRINKING.set(false);
+    // What fails once and then never again was not decided by the seed: then this trace is all there is.
+    let (options, trace, failure) = match shrunk.map(|shrunk| (shrunk.options, shrunk.report)) {
+        Some((options, Report { trace, failure: Some(failure), .. })) => (options, trace, failure),
+        _ => (options, report.trace, first),
+    };
+    panic!("DOLTSWARM_SEED={seed}: {options:#?}\n{}\n{failure}", trace.join("\n"));
 }
 
 #[test]
@@ -49,10 +58,10 @@ fn real_engines_do_what_the_model_does() {
         assert_eq!(report.failure, None);
         return;
     }
-    // What panics is a finding, which is printed when it is shrunk.
-    std::panic::set_hook(Box::new(|info| {
-        if info.to_string().contains("DOLTSWARM_SEED") {
-            eprintln!("{info}");
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !SHRINKING.get() {
+            hook(info);
         }
     }));
     let histories = number("DOLTSWARM_HISTORIES").unwrap_or(200);

@@ -52,8 +52,8 @@ pub(crate) fn a_resolution_stays(pair: &mut Pair) {
     let b = pair.b.main().unwrap();
     pair.b.move_main(&b, &first.ours).unwrap();
     let late = pair.exec(Side::B, "UPDATE t SET a = 1, id = 1; INSERT INTO t VALUES (5, 5)");
-    pair.backend.transfer(Side::B, pair.a.as_mut(), &late);
-    pair.backend.transfer(Side::A, pair.b.as_mut(), &resolved);
+    pair.transfer(Side::B, &late);
+    pair.transfer(Side::A, &resolved);
     pair.settle(&Split { ours: resolved, theirs: late });
     assert_eq!(pair.query("SELECT DISTINCT state FROM swarm_conflicts"), json!([["resolved"]]));
 }
@@ -65,8 +65,8 @@ pub(crate) fn a_resolution_beats_an_open_copy(pair: &mut Pair) {
     let b = pair.b.main().unwrap();
     pair.b.move_main(&b, &first.theirs).unwrap();
     let late = pair.exec(Side::B, "INSERT INTO t VALUES (5, 5)");
-    pair.backend.transfer(Side::B, pair.a.as_mut(), &late);
-    pair.backend.transfer(Side::A, pair.b.as_mut(), &resolved);
+    pair.transfer(Side::B, &late);
+    pair.transfer(Side::A, &resolved);
     let again = pair.merge(&Split { ours: first.ours, theirs: late }, ConflictPolicy::Settle);
     let MergeOutcome::Merged { commit: open, conflicts: 1 } = again else { panic!("{again:?}") };
     let (a, b) = (pair.a.main().unwrap(), pair.b.main().unwrap());

@@ -5,15 +5,18 @@
 //! The SQL is kept to what the engines share; what only one of them has is tested beside it.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use doltswarm_core::commit::{
     ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message,
 };
-use doltswarm_core::id::CommitHash;
+use doltswarm_core::id::{ChunkHash, CommitHash};
 use serde_json::{Value as Json, json};
 
 use super::{
-    ChunkFormat, CommitMeta, Engine, EngineError, Executed, MergeOutcome, MoveOutcome, Statement,
+    ChunkFormat, ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, Executed, MergeOutcome,
+    MoveOutcome, Statement,
 };
 
 pub(crate) mod bookkeeping;
@@ -35,9 +38,6 @@ pub(crate) enum Side {
 
 /// What a backend does beyond the trait, for the tests.
 pub(crate) trait Backend {
-    /// Makes `to` hold `commit` of `from`, by way of [`Engine::fetch`].
-    fn transfer(&mut self, from: Side, to: &mut dyn Engine, commit: &CommitHash);
-
     /// Lets another program run SQL on a database, without a commit.
     fn meddle(&mut self, side: Side, sql: &str);
 
@@ -95,9 +95,19 @@ impl Pair {
         }
     }
 
+    /// Makes the other database hold a commit of this one.
+    pub(crate) fn transfer(&mut self, from: Side, commit: &CommitHash) {
+        let source = chunks_of(self.engine(from));
+        let to = match from {
+            Side::A => &mut self.b,
+            Side::B => &mut self.a,
+        };
+        to.ingest(source, commit).unwrap();
+    }
+
     /// Makes the second database hold a commit of the first and moves its main there.
     pub(crate) fn share(&mut self, commit: &CommitHash) {
-        self.backend.transfer(Side::A, self.b.as_mut(), commit);
+        self.transfer(Side::A, commit);
         let main = self.b.main().unwrap();
         assert_eq!(self.b.move_main(&main, commit).unwrap(), MoveOutcome::Moved);
     }
@@ -110,8 +120,8 @@ impl Pair {
             self.share(&base);
         }
         let split = Split { ours: self.exec(Side::A, ours), theirs: self.exec(Side::B, theirs) };
-        self.backend.transfer(Side::B, self.a.as_mut(), &split.theirs);
-        self.backend.transfer(Side::A, self.b.as_mut(), &split.ours);
+        self.transfer(Side::B, &split.theirs);
+        self.transfer(Side::A, &split.ours);
         split
     }
 
@@ -188,6 +198,32 @@ impl Pair {
         assert_eq!(info.seconds, dates[1]);
         assert_eq!(info.as_merge(), Some((split.ours, split.theirs)));
     }
+}
+
+/// The chunks of a database as a pull gives them, until it has answered so many times.
+pub(crate) struct Chunks {
+    chunks: Mutex<Box<dyn ChunkReader>>,
+    answers: AtomicUsize,
+}
+
+impl ChunkSource for Chunks {
+    fn get_many(&self, hashes: &[ChunkHash]) -> Result<Vec<Option<Vec<u8>>>, String> {
+        let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
+        let answer = self.answers.fetch_update(set, fetch, |left| left.checked_sub(1));
+        answer.map_err(|_| "this source has broken".to_owned())?;
+        self.chunks.lock().unwrap().get_many(hashes).map_err(|error| error.to_string())
+    }
+}
+
+/// The chunks of a database as a pull gives them.
+pub(crate) fn chunks_of(engine: &dyn Engine) -> Arc<Chunks> {
+    breaking_after(engine, usize::MAX)
+}
+
+/// The chunks of a database from a source that breaks after so many answers.
+pub(crate) fn breaking_after(engine: &dyn Engine, answers: usize) -> Arc<Chunks> {
+    let chunks = Mutex::new(engine.chunks().unwrap());
+    Arc::new(Chunks { chunks, answers: AtomicUsize::new(answers) })
 }
 
 /// A commit's description with a date.

@@ -13,7 +13,7 @@ pub(crate) fn fetched_commits_are_whole(pair: &mut Pair) {
     let first = pair.exec(Side::A, TABLE);
     let second = pair.exec(Side::A, "UPDATE t SET a = 1; CREATE TABLE n (id INTEGER PRIMARY KEY)");
     assert_eq!(pair.b.commit_info(&second).unwrap(), None);
-    pair.backend.transfer(Side::A, pair.b.as_mut(), &second);
+    pair.transfer(Side::A, &second);
     assert_eq!(pair.b.commit_info(&second).unwrap(), pair.a.commit_info(&second).unwrap());
     assert_eq!(pair.b.commit_info(&first).unwrap(), pair.a.commit_info(&first).unwrap());
     let main = pair.b.main().unwrap();
@@ -27,7 +27,7 @@ pub(crate) fn fetching_moves_nothing(pair: &mut Pair) {
     let mine = pair.exec(Side::B, "CREATE TABLE mine (id INTEGER PRIMARY KEY)");
     let state = pair.b.state_hash().unwrap();
     pair.backend.meddle(Side::B, "INSERT INTO mine VALUES (1)");
-    pair.backend.transfer(Side::A, pair.b.as_mut(), &commit);
+    pair.transfer(Side::A, &commit);
     assert_eq!(pair.b.main().unwrap(), mine);
     assert_eq!(pair.b.dirty_tables().unwrap(), ["mine"]);
     assert_eq!(query(pair.b.as_ref(), "SELECT * FROM mine"), json!([[1]]));
@@ -42,7 +42,7 @@ pub(crate) fn old_commits_can_be_fetched(pair: &mut Pair) {
     let first = pair.exec(Side::A, TABLE);
     let second = pair.exec(Side::A, "UPDATE t SET a = 1");
     for commit in [second, first, second] {
-        pair.backend.transfer(Side::A, pair.b.as_mut(), &commit);
+        pair.transfer(Side::A, &commit);
         assert!(pair.b.commit_info(&commit).unwrap().is_some());
     }
 }

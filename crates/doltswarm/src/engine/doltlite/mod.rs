@@ -5,6 +5,7 @@
 //! branch belongs to a connection, so they do not disturb each other.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
 use doltswarm_core::id::CommitHash;
@@ -15,9 +16,10 @@ use self::history::History;
 use self::merge::Workbench;
 use super::date;
 use super::{
-    ChunkReader, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
-    MoveOutcome, Reader, TableDiff, Transaction,
+    ChunkFormat, ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
+    MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
+use crate::gateway::{Gateway, GatewayError};
 
 mod chunks;
 mod commit;
@@ -55,6 +57,8 @@ pub struct DoltLite {
     history: History,
     stand_ins_above: u64,
     version: String,
+    /// Started by the first fetch.
+    gateway: Option<Gateway>,
 }
 
 impl DoltLite {
@@ -77,7 +81,8 @@ impl DoltLite {
         let version = text(row.get(1)).trim_start_matches('v').to_owned();
         let (workbench, history) = (None, History::default());
         let stand_ins_above = merge::STAND_INS_ABOVE;
-        Ok(Self { path: path.to_owned(), main, workbench, history, stand_ins_above, version })
+        let (path, gateway) = (path.to_owned(), None);
+        Ok(Self { path, main, workbench, history, stand_ins_above, version, gateway })
     }
 
     /// Creates a database at `path`, where nothing may be yet.
@@ -94,16 +99,21 @@ impl DoltLite {
         Self::open(path)
     }
 
-    /// Creates a database at `path` as a copy of the one at `url`, which shows its commits as the
-    /// branch `main`.
+    /// Creates a database at `path` with `commit` of `source`, and all below it, as its `main`.
     ///
     /// # Errors
     ///
     /// [`EngineError::Rejected`] where a file is there already. Where cloning fails, no file is left.
-    pub fn clone_from(path: &Path, url: &str) -> EngineResult<Self> {
+    pub fn clone_from(
+        path: &Path,
+        source: Arc<dyn ChunkSource>,
+        commit: &CommitHash,
+    ) -> EngineResult<Self> {
+        let gateway = start_gateway()?;
         let connection = create_file(path)?;
+        let shown = gateway.show(DoltLiteFormat.synthetic_root(commit), source);
         let cloned = connection
-            .run("SELECT dolt_clone(?)", &[url.into()])
+            .run("SELECT dolt_clone(?)", &[shown.url().into()])
             .during("clone")
             .and_then(|()| refs::remove_remote(&connection, "origin"));
         drop(connection);
@@ -133,6 +143,14 @@ impl DoltLite {
             None => Workbench::open(&self.path, ours),
         }
     }
+}
+
+fn start_gateway() -> EngineResult<Gateway> {
+    let failed = |error: GatewayError| EngineError::Failed {
+        what: "start the gateway",
+        message: error.to_string(),
+    };
+    Gateway::start().map_err(failed)
 }
 
 /// The error, or that there is no room, of which the engine says nothing when it begins a file.
@@ -209,8 +227,13 @@ impl Engine for DoltLite {
         Ok(outcome)
     }
 
-    fn fetch(&mut self, url: &str, commit: &CommitHash) -> EngineResult<()> {
-        refs::fetch(&self.main, url, commit)
+    fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {
+        let gateway = match &mut self.gateway {
+            Some(gateway) => gateway,
+            none => none.insert(start_gateway()?),
+        };
+        let shown = gateway.show(DoltLiteFormat.synthetic_root(commit), source);
+        refs::fetch(&self.main, shown.url(), commit)
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use doltswarm_core::id::ChunkHash;
+
 use super::*;
 
 mod engine;

@@ -13,6 +13,8 @@ use std::ffi::{c_char, c_int, c_uint, c_void};
 use doltlite as _;
 use libz_sys as _;
 
+#[cfg(unix)]
+mod calendar;
 mod connection;
 mod remote;
 mod statement;

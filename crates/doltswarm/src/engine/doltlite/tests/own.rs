@@ -4,12 +4,11 @@ use serde_json::json;
 
 use super::super::DoltLite;
 use super::super::ffi::Connection;
-use std::sync::atomic::Ordering;
-
 use super::pair;
-use crate::engine::conformance::{Pair, Side, meta_at, query};
+use crate::engine::conformance::{Pair, Side, breaking_after, meta_at, query};
 use crate::engine::{Engine, EngineError, MergeOutcome, Statement};
 use doltswarm_core::commit::ConflictPolicy;
+use doltswarm_core::id::CommitHash;
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 0)";
 
@@ -46,12 +45,14 @@ fn nothing_is_overwritten_and_no_half_clone_is_left() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
     std::fs::write(&path, b"mine").unwrap();
-    for result in [DoltLite::create(&path), DoltLite::clone_from(&path, "http://127.0.0.1:9/x")] {
+    let nowhere = || breaking_after(pair().a.as_ref(), 0);
+    let commit = CommitHash::from_bytes([9; 20]);
+    for result in [DoltLite::create(&path), DoltLite::clone_from(&path, nowhere(), &commit)] {
         assert!(matches!(result, Err(EngineError::Rejected { .. })));
     }
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
     let path = dir.path().join("b.db");
-    assert!(DoltLite::clone_from(&path, "http://127.0.0.1:9/x").is_err());
+    assert!(DoltLite::clone_from(&path, nowhere(), &commit).is_err());
     assert!(!path.exists());
 }
 
@@ -387,14 +388,12 @@ fn a_broken_fetch_leaves_no_commit_behind() {
         format!("CREATE TABLE t (id INTEGER PRIMARY KEY, b TEXT); INSERT INTO t VALUES {rows}");
     let commit = pair.exec(Side::A, &sql);
     for answers in 1..4 {
-        let gateway = super::Gateway::start();
-        gateway.show(pair.a.chunks().unwrap(), &commit);
-        gateway.answers.store(answers, Ordering::SeqCst);
-        let error = pair.b.fetch(&gateway.url, &commit).unwrap_err();
+        let source = breaking_after(pair.a.as_ref(), answers);
+        let error = pair.b.ingest(source, &commit).unwrap_err();
         assert!(matches!(error, EngineError::Failed { .. }), "{error:?}");
         assert_eq!(pair.b.chunks().unwrap().has_many(&[commit.into()]).unwrap(), [false]);
         assert_eq!(pair.b.commit_info(&commit).unwrap(), None, "after {answers} answers");
     }
-    pair.backend.transfer(Side::A, pair.b.as_mut(), &commit);
+    pair.transfer(Side::A, &commit);
     assert!(pair.b.commit_info(&commit).unwrap().is_some());
 }

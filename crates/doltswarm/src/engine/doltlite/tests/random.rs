@@ -100,8 +100,8 @@ fn meet(seed: u64, rounds: u32) {
         change(pair, Side::A, dice);
         change(pair, Side::B, dice);
         let (ours, theirs) = (pair.a.main().unwrap(), pair.b.main().unwrap());
-        pair.backend.transfer(Side::B, pair.a.as_mut(), &theirs);
-        pair.backend.transfer(Side::A, pair.b.as_mut(), &ours);
+        pair.transfer(Side::B, &theirs);
+        pair.transfer(Side::A, &ours);
         let direction = dice.below(2) == 0;
         let split =
             if direction { Split { ours, theirs } } else { Split { ours: theirs, theirs: ours } };
