@@ -236,3 +236,19 @@ pub const DOOR_BURST: u32 = 32;
 pub const DOOR_RATE: u32 = 8;
 /// The largest message of a stranger, in bytes.
 pub const DOOR_MESSAGE_BYTES_MAX: usize = 1 << 10;
+
+// A Dolt server beside the node.
+
+/// How long connecting to the Dolt server may take.
+pub const DOLT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the Dolt server may be silent over one statement: collecting garbage in a large database
+/// takes minutes.
+pub const DOLT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(1_800);
+/// How long the Dolt server may take no bytes of a statement.
+pub const DOLT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// After how long without use a connection to the Dolt server is tried before it is used.
+pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
+/// How often a statement is run again where another program was faster on the same branch.
+pub const DOLT_RACES_MAX: u32 = 100;
+/// How long a move of main waits for the lock that cooperating programs take, in whole seconds.
+pub const DOLT_LOCK_WAIT_SECS: i64 = 10;

@@ -8,14 +8,18 @@ use std::sync::Arc;
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
 use doltswarm_core::id::{ChunkHash, CommitHash};
 
+mod date;
 mod error;
+mod record;
 mod source;
 mod value;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod dolt;
 pub mod doltlite;
 
+pub use dolt::{Dolt, DoltOptions, DoltUrl, Password};
 pub use doltlite::{DoltLite, DoltLiteFormat};
 pub use error::{EngineError, EngineResult};
 pub use source::ChunkSource;

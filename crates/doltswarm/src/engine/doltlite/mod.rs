@@ -14,6 +14,7 @@ use self::connection::{During, Purpose, check_file, open, text};
 use self::ffi::Connection;
 use self::history::History;
 use self::merge::Workbench;
+use super::date;
 use super::{
     ChunkFormat, ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
     MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
@@ -24,7 +25,6 @@ mod chunks;
 mod commit;
 mod connection;
 mod copy;
-mod date;
 mod diff;
 mod dropped;
 mod ffi;

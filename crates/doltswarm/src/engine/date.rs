@@ -8,7 +8,7 @@ const DAY: i64 = 86_400;
 const SECONDS: std::ops::Range<i64> = -62_135_596_800..253_402_300_800;
 
 /// Writes `seconds` as `2026-01-01T00:00:00Z`.
-pub(super) fn format(seconds: i64) -> EngineResult<String> {
+pub(crate) fn format(seconds: i64) -> EngineResult<String> {
     if !SECONDS.contains(&seconds) {
         let message = format!("the commit's date ({seconds} s) is not in the years 1 to 9999");
         return Err(EngineError::Rejected { message });
@@ -20,7 +20,7 @@ pub(super) fn format(seconds: i64) -> EngineResult<String> {
 }
 
 /// Reads `2026-01-01 00:00:00`.
-pub(super) fn parse(text: &str) -> Option<i64> {
+pub(crate) fn parse(text: &str) -> Option<i64> {
     let mut parts = text.splitn(6, ['-', ' ', ':']).map(str::parse::<i64>);
     let mut next = || parts.next()?.ok();
     let (year, month, day) = (next()?, next()?, next()?);

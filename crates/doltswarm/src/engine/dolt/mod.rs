@@ -1,0 +1,215 @@
+//! The engine Dolt: a running `dolt sql-server` on the node's machine, spoken to over the MySQL
+//! protocol.
+//!
+//! Other programs may read and write the same database at any time. Users' statements run on the
+//! branch `swarm/exec`, merges on `swarm/merge`; a branch is checked out for each connection on its
+//! own, so neither disturbs main or its readers. Main only ever moves by what the server does as a
+//! compare-and-swap. `docs/dolt.md` says why each step is as it is.
+
+use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
+use doltswarm_core::id::CommitHash;
+
+use self::session::{During, Purpose, Session, text};
+use super::{
+    ChunkReader, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
+    MoveOutcome, Reader, TableDiff, Transaction,
+};
+
+mod commit;
+mod diff;
+mod exec;
+mod guard;
+mod lexer;
+mod merge;
+mod moving;
+mod options;
+mod reader;
+mod record;
+mod refs;
+mod session;
+mod settle;
+mod store;
+mod table;
+mod triggers;
+mod value;
+mod violations;
+
+#[cfg(test)]
+mod tests;
+
+pub use options::{DoltOptions, DoltUrl, DoltUrlError, Password};
+
+/// A database on a Dolt server.
+pub struct Dolt {
+    options: DoltOptions,
+    /// Looks at main and moves it.
+    main: Session,
+    /// Users' statements.
+    exec: Session,
+    /// Merges.
+    workbench: Session,
+    version: String,
+}
+
+impl Dolt {
+    /// Opens the existing database.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Unreachable`] where the server does not answer, [`EngineError::Rejected`]
+    /// where it does not let the user in or has no such database.
+    pub fn open(options: &DoltOptions) -> EngineResult<Self> {
+        let mut main = Session::new(options, Purpose::Main);
+        let rows = main.link()?.rows("SELECT dolt_version()", &[]).during("open the database")?;
+        let version = text(rows.first().and_then(|row| row.first())).to_owned();
+        Ok(Self {
+            options: options.clone(),
+            main,
+            exec: Session::new(options, Purpose::Branch),
+            workbench: Session::new(options, Purpose::Branch),
+            version,
+        })
+    }
+
+    /// Opens the database, which is created where the server does not have it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dolt::open`].
+    pub fn create(options: &DoltOptions) -> EngineResult<Self> {
+        let mut server = session::open(options, Purpose::Server)?;
+        let name = session::quote(&options.url.database);
+        let sql = format!("CREATE DATABASE IF NOT EXISTS {name}");
+        server.run(&sql, &[]).during("create the database")?;
+        Self::open(options)
+    }
+}
+
+impl Engine for Dolt {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Dolt
+    }
+
+    fn version(&self) -> String {
+        self.version.clone()
+    }
+
+    fn found(&mut self, meta: &CommitMeta) -> EngineResult<CommitHash> {
+        exec::found(self.main.link()?, meta)
+    }
+
+    fn main(&mut self) -> EngineResult<CommitHash> {
+        let link = self.main.link()?;
+        let tip = commit::tip(link)?;
+        moving::fold_tip(link, &tip)
+    }
+
+    fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
+        commit::info(self.main.link()?, commit)
+    }
+
+    fn log(&mut self, limit: usize) -> EngineResult<Vec<CommitInfo>> {
+        let tip = Engine::main(self)?;
+        commit::infos(self.main.link()?, &store::commit_text(&tip), limit)
+    }
+
+    fn transact(
+        &mut self,
+        meta: &CommitMeta,
+        work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
+    ) -> EngineResult<Executed> {
+        let database = &self.options.url.database;
+        exec::transact(&mut self.main, &mut self.exec, database, meta, work)
+    }
+
+    fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {
+        exec::pending(self.main.link()?, meta)
+    }
+
+    fn dirty_tables(&mut self) -> EngineResult<Vec<String>> {
+        commit::dirty_tables(self.main.link()?)
+    }
+
+    fn merge(
+        &mut self,
+        ours: &CommitHash,
+        theirs: &CommitHash,
+        policy: ConflictPolicy,
+    ) -> EngineResult<MergeOutcome> {
+        let outcome = merge::merge(self.workbench.link()?, ours, theirs, policy);
+        if !matches!(outcome, Ok(MergeOutcome::Merged { .. })) {
+            // The next merge starts clean.
+            self.workbench.close();
+        }
+        outcome
+    }
+
+    fn fetch(&mut self, _url: &str, _commit: &CommitHash) -> EngineResult<()> {
+        Err(EngineError::Failed { what: "fetch", message: "not yet".to_owned() })
+    }
+
+    fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
+        moving::move_main(self.main.link()?, expected, to)
+    }
+
+    fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {
+        refs::set_parked(self.main.link()?, heads)
+    }
+
+    fn set_signature_tags(&mut self, tags: &[(CommitHash, String)]) -> EngineResult<()> {
+        refs::set_signature_tags(self.main.link()?, tags)
+    }
+
+    fn signature_tags(&mut self) -> EngineResult<Vec<(CommitHash, String)>> {
+        refs::signature_tags(self.main.link()?)
+    }
+
+    fn changed_tables(&mut self, from: &CommitHash, to: &CommitHash) -> EngineResult<Vec<String>> {
+        diff::changed_tables(self.main.link()?, from, to)
+    }
+
+    fn diff(
+        &mut self,
+        from: &CommitHash,
+        to: &CommitHash,
+        table: &str,
+        limit: usize,
+    ) -> EngineResult<TableDiff> {
+        diff::diff(self.main.link()?, from, to, table, limit)
+    }
+
+    fn state_hash(&mut self) -> EngineResult<String> {
+        let sql = "SELECT DOLT_HASHOF_DB('main')";
+        let rows = self.main.link()?.rows(sql, &[]).during("hash the tables")?;
+        Ok(text(rows.first().and_then(|row| row.first())).to_owned())
+    }
+
+    fn collect_garbage(&mut self) -> EngineResult<()> {
+        self.exec.close();
+        self.workbench.close();
+        let link = self.main.link()?;
+        for name in [exec::BRANCH, merge::BRANCH, violations::BRANCH] {
+            if commit::branch(link, name)?.is_some() {
+                refs::drop_branch(link, name)?;
+            }
+        }
+        link.run("CALL DOLT_GC('--full')", &[]).map(|_| ()).during("collect garbage")
+    }
+
+    fn check_integrity(&mut self) -> EngineResult<Option<String>> {
+        let tip = commit::tip(self.main.link()?)?;
+        let link = self.workbench.link()?;
+        exec::reset(link, violations::BRANCH, &tip)?;
+        let broken = violations::verify_all(link)?;
+        let names: Vec<_> = broken.iter().map(|plan| format!("`{}`", plan.table())).collect();
+        Ok((!names.is_empty()).then(|| format!("constraints are broken in {}", names.join(", "))))
+    }
+
+    fn reader(&self) -> EngineResult<Box<dyn Reader>> {
+        Ok(Box::new(reader::DoltReader::open(&self.options)?))
+    }
+
+    fn chunks(&self) -> EngineResult<Box<dyn ChunkReader>> {
+        Err(EngineError::Failed { what: "open the chunks", message: "not yet".to_owned() })
+    }
+}

@@ -1,0 +1,97 @@
+//! The table `swarm_conflicts` as SQL of the server.
+
+use std::collections::BTreeMap;
+
+use super::session::{During, Link, SqlError, number};
+use crate::engine::record::{Record, TABLE};
+use crate::engine::{EngineError, EngineResult};
+
+/// The same columns as in every engine. MySQL needs a length for the text that is the key; texts
+/// compare byte by byte.
+const CREATE: &str = "CREATE TABLE swarm_conflicts (
+    id VARCHAR(64) NOT NULL PRIMARY KEY,
+    kind VARCHAR(32) NOT NULL,
+    table_name VARCHAR(255) NOT NULL,
+    row_key LONGTEXT NOT NULL,
+    base LONGTEXT,
+    loser LONGTEXT,
+    winner LONGTEXT,
+    state VARCHAR(16) NOT NULL,
+    CONSTRAINT swarm_conflicts_state CHECK (state IN ('open', 'resolved'))
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin";
+
+/// Creates the table on main; refuses where something of that name is there.
+///
+/// A table that is there but was never committed is left over from a founding that was cut short.
+pub(super) fn create_table(link: &mut Link) -> EngineResult<()> {
+    let sql = "SELECT (SELECT count(*) FROM information_schema.tables WHERE table_schema = \
+               DATABASE() AND table_name = ?), (SELECT count(*) FROM dolt_status WHERE \
+               table_name = ? AND status = 'new table')";
+    let rows = link.rows(sql, &[TABLE.into(), TABLE.into()]).during("look for swarm_conflicts")?;
+    let row = rows.first().map_or(&[][..], Vec::as_slice);
+    let (is_there, is_new) = (number(row.first()) > 0, number(row.get(1)) > 0);
+    if is_there && !is_new {
+        let message = format!(
+            "the database already has a table `{TABLE}`: it belongs to a swarm already, or the \
+             table has to be renamed first"
+        );
+        return Err(EngineError::Rejected { message });
+    }
+    if is_there {
+        link.run("DROP TABLE swarm_conflicts", &[]).during("make swarm_conflicts anew")?;
+    }
+    link.run(CREATE, &[]).map(|_| ()).during("create swarm_conflicts")
+}
+
+/// Adds `records` as open conflicts, but those that the table has already, open or resolved. Returns
+/// how many were new.
+pub(super) fn add(link: &mut Link, records: &[Record]) -> Result<u64, SqlError> {
+    let rows: BTreeMap<_, _> = records.iter().map(|record| (record.id(), record)).collect();
+    let mut added = 0;
+    for (id, record) in rows {
+        let sql = "SELECT 1 FROM swarm_conflicts WHERE id = ?";
+        if !link.rows(sql, &[id.as_str().into()])?.is_empty() {
+            continue;
+        }
+        let sql = "INSERT INTO swarm_conflicts \
+                   (id, kind, table_name, row_key, base, loser, winner, state) \
+                   VALUES (?, ?, ?, ?, ?, ?, ?, 'open')";
+        let params = [
+            id.into(),
+            record.kind.clone().into(),
+            record.table.clone().into(),
+            record.key.clone().into(),
+            record.base.clone().into(),
+            record.loser.clone().into(),
+            record.winner.clone().into(),
+        ];
+        added += link.run(sql, &params)?;
+    }
+    Ok(added)
+}
+
+/// Fails where the open transaction did more to the table than resolve: rows only change, and only
+/// from `open` to `resolved`.
+pub(super) fn require_resolutions(link: &mut Link) -> EngineResult<()> {
+    let sql = "SELECT count(*) FROM dolt_diff('HEAD', 'WORKING', 'swarm_conflicts') WHERE NOT \
+               (diff_type = 'modified' AND from_state = 'open' AND to_state = 'resolved' \
+               AND from_id <=> to_id AND from_kind <=> to_kind \
+               AND from_table_name <=> to_table_name AND from_row_key <=> to_row_key \
+               AND from_base <=> to_base AND from_loser <=> to_loser \
+               AND from_winner <=> to_winner)";
+    let refused = || EngineError::Rejected {
+        message: format!(
+            "{TABLE} is the swarm's own: resolve a conflict with \
+             UPDATE {TABLE} SET state = 'resolved' WHERE id = …"
+        ),
+    };
+    let rows = match link.rows(sql, &[]) {
+        // The table has other columns, or is gone.
+        Err(error) if error.is_rejection() => return Err(refused()),
+        rows => rows.during("look at the resolutions")?,
+    };
+    match number(rows.first().and_then(|row| row.first())) {
+        0 => Ok(()),
+        _ => Err(refused()),
+    }
+}

@@ -1,0 +1,374 @@
+//! Connections to the server: opening them, their settings, running one statement, errors.
+
+use std::time::{Duration, Instant};
+
+use doltswarm_core::limits::{
+    DOLT_CONNECT_TIMEOUT, DOLT_IDLE_CHECK_AFTER, DOLT_STATEMENT_TIMEOUT, DOLT_WRITE_TIMEOUT,
+};
+use mysql::prelude::Queryable;
+use mysql::{OptsBuilder, Params};
+
+use super::options::DoltOptions;
+use super::value::{from_server, to_server};
+use crate::engine::{EngineError, EngineResult, Rows, Value};
+
+/// Settings of every connection. A merge must not depend on the settings of a server, and the judge
+/// of statements reads texts by these rules.
+const SETTINGS: &str = "SET sql_mode = \
+    'NO_ENGINE_SUBSTITUTION,ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES', \
+    time_zone = '+00:00', foreign_key_checks = 1, \
+    dolt_allow_commit_conflicts = 0, dolt_force_transaction_commit = 0, \
+    dolt_transaction_commit = 0, sql_select_limit = 18446744073709551615";
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Looking at main and moving it: each statement on its own.
+    Main,
+    /// Work on a private branch, in transactions.
+    Branch,
+    /// Users' queries.
+    Read,
+    /// Before the database is there.
+    Server,
+}
+
+/// What a statement failed with.
+#[derive(Debug)]
+pub(super) enum SqlError {
+    /// The connection is gone; whether the statement ran is not known.
+    Lost(String),
+    /// The server refused the statement.
+    Server {
+        /// MySQL's number for the error; 1105 for most of Dolt's own.
+        code: u16,
+        /// What the server says.
+        message: String,
+    },
+}
+
+/// Words of errors that go away by themselves: another program was faster. *Measured* on Dolt 2.2.0.
+const PASSING: [&str; 4] = [
+    "dataset head is not ancestor of commit",
+    "this transaction conflicts with a committed transaction",
+    "optimistic lock",
+    "cannot update manifest",
+];
+
+impl SqlError {
+    /// Whether the server refused the statement itself: its text, a constraint, a value. The same
+    /// statement on the same data fails again.
+    pub(super) fn is_rejection(&self) -> bool {
+        matches!(self, Self::Server { .. }) && !self.is_passing() && !self.is_full()
+    }
+
+    /// The server's words.
+    pub(super) fn message(&self) -> &str {
+        match self {
+            Self::Lost(message) | Self::Server { message, .. } => message,
+        }
+    }
+
+    /// MySQL's number for the error, 0 for a lost connection.
+    pub(super) fn code(&self) -> u16 {
+        match self {
+            Self::Lost(_) => 0,
+            Self::Server { code, .. } => *code,
+        }
+    }
+
+    /// Whether the same statement may succeed when it is tried again.
+    pub(super) fn is_passing(&self) -> bool {
+        // Deadlock or serialization failure, lock wait timeout.
+        matches!(self.code(), 1213 | 1205)
+            || PASSING.iter().any(|words| self.message().contains(words))
+    }
+
+    fn is_full(&self) -> bool {
+        self.message().contains("no space left on device")
+    }
+
+    /// The error of a statement that is the engine module's own; `what` names the task.
+    pub(super) fn during(self, what: &'static str) -> EngineError {
+        match self {
+            Self::Lost(message) => EngineError::Unreachable { message },
+            error if error.is_passing() => EngineError::Busy,
+            error if error.is_full() => EngineError::DiskFull,
+            Self::Server { message, .. } => EngineError::Failed { what, message },
+        }
+    }
+
+    /// The error of a statement that the caller wrote.
+    pub(super) fn of_caller(self) -> EngineError {
+        match self {
+            Self::Server { message, .. } if message.is_empty() => {
+                EngineError::Rejected { message: "the server refused the statement".to_owned() }
+            }
+            error if error.is_rejection() => {
+                EngineError::Rejected { message: error.message().to_owned() }
+            }
+            error => error.during("run the statement"),
+        }
+    }
+}
+
+impl From<mysql::Error> for SqlError {
+    fn from(error: mysql::Error) -> Self {
+        match error {
+            mysql::Error::MySqlError(error) => {
+                Self::Server { code: error.code, message: error.message }
+            }
+            // The number of parameters does not fit, and the like: the connection is as it was.
+            mysql::Error::DriverError(
+                error @ (mysql::DriverError::MismatchedStmtParams(..)
+                | mysql::DriverError::NamedParamsForPositionalQuery
+                | mysql::DriverError::MissingNamedParameter(_)),
+            ) => Self::Server { code: 1210, message: error.to_string() },
+            error => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+/// Adds to a result what was being done.
+pub(super) trait During<T> {
+    /// Turns a server's error into one of a task.
+    fn during(self, what: &'static str) -> EngineResult<T>;
+}
+
+impl<T> During<T> for Result<T, SqlError> {
+    fn during(self, what: &'static str) -> EngineResult<T> {
+        self.map_err(|error| error.during(what))
+    }
+}
+
+/// A place for a connection, opened when it is needed and again when it was lost.
+pub(super) struct Session {
+    options: DoltOptions,
+    purpose: Purpose,
+    link: Option<Link>,
+}
+
+impl Session {
+    pub(super) fn new(options: &DoltOptions, purpose: Purpose) -> Self {
+        Self { options: options.clone(), purpose, link: None }
+    }
+
+    /// The connection, for one task. It is never replaced in the middle of one: what was done on the
+    /// old one would be gone, and the rest would run on another branch.
+    pub(super) fn link(&mut self) -> EngineResult<&mut Link> {
+        let usable = self.link.as_mut().is_some_and(Link::is_usable);
+        if !usable {
+            self.link = None;
+        }
+        match self.link {
+            Some(ref mut link) => Ok(link),
+            None => {
+                let link = open(&self.options, self.purpose)?;
+                Ok(self.link.insert(link))
+            }
+        }
+    }
+
+    /// Forgets the connection, so that the next task begins on a new one.
+    pub(super) fn close(&mut self) {
+        self.link = None;
+    }
+}
+
+/// One connection.
+pub(super) struct Link {
+    conn: mysql::Conn,
+    lost: Option<String>,
+    used: Instant,
+}
+
+impl Link {
+    fn is_usable(&mut self) -> bool {
+        if self.lost.is_some() {
+            return false;
+        }
+        // A server that was restarted while nothing was asked of it is noticed before it matters.
+        let idle = self.used.elapsed();
+        self.used = Instant::now();
+        idle < DOLT_IDLE_CHECK_AFTER || self.conn.ping().is_ok()
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(super) fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, SqlError> {
+        Ok(self.read(sql, params, usize::MAX)?.0.rows)
+    }
+
+    /// Runs a statement and returns how many rows it changed.
+    pub(super) fn run(&mut self, sql: &str, params: &[Value]) -> Result<u64, SqlError> {
+        let mut changed = 0;
+        self.each(sql, params, |_| {}, &mut changed, |_| false)?;
+        Ok(changed)
+    }
+
+    /// Runs a statement and returns at most `limit` rows, and whether there are more.
+    pub(super) fn read(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        limit: usize,
+    ) -> Result<(Rows, bool), SqlError> {
+        let (mut columns, mut rows, mut more) = (Vec::new(), Vec::new(), false);
+        let mut changed = 0;
+        self.each(
+            sql,
+            params,
+            |names| columns = names,
+            &mut changed,
+            |row| {
+                more = rows.len() >= limit;
+                if !more {
+                    rows.push(row);
+                }
+                !more
+            },
+        )?;
+        Ok((Rows { columns, rows }, more))
+    }
+
+    /// Runs a statement; `take` gets each row until it has enough.
+    fn each(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        columns: impl FnOnce(Vec<String>),
+        changed: &mut u64,
+        take: impl FnMut(Vec<Value>) -> bool,
+    ) -> Result<(), SqlError> {
+        if let Some(lost) = &self.lost {
+            return Err(SqlError::Lost(lost.clone()));
+        }
+        let result = if params.is_empty() {
+            self.conn.query_iter(sql).map_err(SqlError::from).and_then(|r| drain(r, columns, changed, take))
+        } else {
+            let params = Params::Positional(params.iter().map(to_server).collect());
+            let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);
+            result.and_then(|r| drain(r, columns, changed, take))
+        };
+        if let Err(SqlError::Lost(message)) = &result {
+            self.lost = Some(message.clone());
+        }
+        result
+    }
+}
+
+/// Reads an answer to its end.
+fn drain<P: mysql::prelude::Protocol>(
+    mut answer: mysql::QueryResult<'_, '_, '_, P>,
+    columns: impl FnOnce(Vec<String>),
+    changed: &mut u64,
+    mut take: impl FnMut(Vec<Value>) -> bool,
+) -> Result<(), SqlError> {
+    columns(answer.columns().as_ref().iter().map(|c| c.name_str().into_owned()).collect());
+    *changed = answer.affected_rows();
+    let mut wanted = true;
+    for row in answer.by_ref() {
+        let row = row?;
+        if wanted {
+            let kinds = row.columns();
+            let values = row.unwrap_raw().into_iter().zip(kinds.iter());
+            let values = values.map(|(value, column)| {
+                value.map_or(Value::Null, |value| from_server(value, column))
+            });
+            // What follows is read and dropped, so that the connection can go on.
+            wanted = take(values.collect());
+        }
+    }
+    *changed = (*changed).max(answer.affected_rows());
+    // A procedure has an answer of its own behind its rows.
+    while answer.next_set().is_some() {}
+    Ok(())
+}
+
+/// Opens a connection.
+pub(super) fn open(options: &DoltOptions, purpose: Purpose) -> EngineResult<Link> {
+    let url = &options.url;
+    let password = options.password.read()?;
+    let database = (purpose != Purpose::Server).then(|| url.database.clone());
+    let opts = OptsBuilder::new()
+        .user(Some(url.user.clone()))
+        .pass(password)
+        .db_name(database)
+        .ip_or_hostname(Some(url.host.clone()))
+        .tcp_port(url.port)
+        .socket(url.socket.clone())
+        .prefer_socket(false)
+        .tcp_connect_timeout(Some(DOLT_CONNECT_TIMEOUT))
+        .read_timeout(Some(DOLT_STATEMENT_TIMEOUT))
+        .write_timeout(Some(DOLT_WRITE_TIMEOUT))
+        .tcp_nodelay(true)
+        .local_infile_handler(None);
+    let conn = mysql::Conn::new(opts).map_err(|error| refused(options, error))?;
+    let mut link = Link { conn, lost: None, used: Instant::now() };
+    link.run(SETTINGS, &[]).during("prepare a connection")?;
+    match purpose {
+        Purpose::Server => {}
+        Purpose::Main | Purpose::Read => on_main(&mut link)?,
+        Purpose::Branch => {
+            link.run("SET autocommit = 0", &[]).during("prepare a connection")?;
+        }
+    }
+    Ok(link)
+}
+
+/// Another program may have made another branch the default one.
+fn on_main(link: &mut Link) -> EngineResult<()> {
+    let rows = link.rows("SELECT active_branch()", &[]).during("read the branch")?;
+    if text(rows.first().and_then(|row| row.first())) != "main" {
+        link.run("CALL DOLT_CHECKOUT('main')", &[]).during("check out main")?;
+    }
+    Ok(())
+}
+
+/// Says why no connection came about, without the password.
+fn refused(options: &DoltOptions, error: mysql::Error) -> EngineError {
+    let url = &options.url;
+    match error {
+        // Access denied; unknown database. Trying again does not help.
+        mysql::Error::MySqlError(error) if matches!(error.code, 1044 | 1045 | 1698) => {
+            let message = format!(
+                "the Dolt server does not let `{}` in: check the user, the password and what it \
+                 may do ({url})",
+                url.user
+            );
+            EngineError::Rejected { message }
+        }
+        mysql::Error::MySqlError(error) if error.code == 1049 => {
+            let message = format!("the Dolt server has no database `{}` ({url})", url.database);
+            EngineError::Rejected { message }
+        }
+        error => EngineError::Unreachable {
+            message: format!("{url} does not answer; is `dolt sql-server` running? ({error})"),
+        },
+    }
+}
+
+/// Writes an identifier so that it is one, whatever is in it.
+pub(super) fn quote(identifier: &str) -> String {
+    format!("`{}`", identifier.replace('`', "``"))
+}
+
+/// The text in a column, or an empty one.
+pub(super) fn text(value: Option<&Value>) -> &str {
+    match value {
+        Some(Value::Text(text)) => text,
+        _ => "",
+    }
+}
+
+/// The number in a column, or 0.
+pub(super) fn number(value: Option<&Value>) -> i64 {
+    match value {
+        Some(Value::Integer(n)) => *n,
+        _ => 0,
+    }
+}
+
+/// How long to wait before the `n`-th try of something that another program was faster with.
+pub(super) fn pause(attempt: u32) {
+    std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
+}
