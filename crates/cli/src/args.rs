@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use doltswarm::Ticket;
 use doltswarm::core::commit::{ConflictPolicy, EngineKind};
 use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
+use doltswarm::{DoltServer, DoltUrl, Ticket};
 
 use crate::duration;
 
@@ -99,9 +99,8 @@ pub(crate) struct InitArgs {
     /// The storage engine of the swarm, for ever: doltlite or dolt
     #[arg(long, default_value = "doltlite", value_parser = parse_engine)]
     pub(crate) engine: EngineKind,
-    /// Where the Dolt server is; with `--engine dolt`
-    #[arg(long, value_name = "mysql://…")]
-    pub(crate) dolt_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) dolt: DoltArgs,
     /// An existing database to start from; it is copied, never changed
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
@@ -109,6 +108,28 @@ pub(crate) struct InitArgs {
     /// or park (the head waits)
     #[arg(long, default_value = "settle", value_parser = parse_policy)]
     pub(crate) policy: ConflictPolicy,
+}
+
+/// A database on a Dolt server.
+#[derive(Debug, Args)]
+pub(crate) struct DoltArgs {
+    /// The database on this machine's Dolt server: mysql://USER@HOST:PORT/DATABASE. A password is read
+    /// from the file of --dolt-password-file, or from DOLTSWARM_DOLT_PASSWORD
+    #[arg(long = "dolt-url", value_name = "URL")]
+    url: Option<DoltUrl>,
+    /// The file whose first line is the password for the Dolt server
+    #[arg(long = "dolt-password-file", value_name = "FILE", requires = "url")]
+    password_file: Option<PathBuf>,
+}
+
+impl DoltArgs {
+    /// The server, where one is named.
+    pub(crate) fn server(self) -> Option<DoltServer> {
+        let Self { url, password_file } = self;
+        // The node may be started from another directory.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        url.map(|url| DoltServer { url, password_file: password_file.map(absolute) })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -132,6 +153,8 @@ pub(crate) struct JoinArgs {
     /// This peer's name, for people
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) dolt: DoltArgs,
 }
 
 #[derive(Debug, Args)]

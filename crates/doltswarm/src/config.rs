@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use doltswarm_core::limits;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use crate::engine::DoltUrl;
 
 /// The configuration's file in the node's directory.
 pub const FILE_NAME: &str = "config.toml";
@@ -27,6 +29,10 @@ pub struct Config {
     pub network: NetworkConfig,
     /// How the node works with the database.
     pub sync: SyncConfig,
+    /// What other programs write to the database.
+    pub sidecar: SidecarConfig,
+    /// The server that has the database; only where the swarm's engine is Dolt.
+    pub dolt: Option<DoltConfig>,
 }
 
 /// Where the node listens.
@@ -48,6 +54,46 @@ pub struct SyncConfig {
     pub signature_tags: usize,
 }
 
+/// What other programs write to the database.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SidecarConfig {
+    /// How long their work may lie uncommitted before the node commits it, as `5s`; empty: for ever.
+    pub auto_commit: String,
+}
+
+/// The server that has the database.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DoltConfig {
+    /// The server and the database, as `mysql://USER@HOST:PORT/DATABASE`.
+    #[serde(deserialize_with = "parse_url")]
+    pub url: DoltUrl,
+    /// A file whose first line is the password.
+    pub password_file: Option<PathBuf>,
+}
+
+fn parse_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DoltUrl, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+impl SidecarConfig {
+    /// [`Self::auto_commit`] as a duration; `None` where it is empty, or not one.
+    pub fn auto_commit(&self) -> Option<Duration> {
+        let text = self.auto_commit.as_str();
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
+    }
+}
+
 impl Default for NetworkConfig {
     fn default() -> Self {
         Self { bind: vec![(Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv6Addr::UNSPECIFIED, 0).into()] }
@@ -56,7 +102,7 @@ impl Default for NetworkConfig {
 
 impl Default for SyncConfig {
     fn default() -> Self {
-        Self { foreign_commit_poll_ms: 100, signature_tags: limits::SIGNATURE_TAGS_MAX }
+        Self { foreign_commit_poll_ms: 50, signature_tags: limits::SIGNATURE_TAGS_MAX }
     }
 }
 
@@ -166,6 +212,10 @@ impl Config {
         if !(1..=most).contains(&self.network.bind.len()) {
             return Err(wrong("network.bind", format!("must have 1 to {most} addresses")));
         }
+        if !self.sidecar.auto_commit.is_empty() && self.sidecar.auto_commit().is_none() {
+            let message = "must be a whole number of ms, s, m or h, as in \"5s\"".to_owned();
+            return Err(wrong("sidecar.auto_commit", message));
+        }
         let (poll, tags) = (self.sync.foreign_commit_poll_ms, self.sync.signature_tags);
         if !POLL_MS.contains(&poll) {
             let (least, most) = (POLL_MS.start(), POLL_MS.end());
@@ -201,6 +251,11 @@ impl Config {
             tags.into(),
             self.sync.signature_tags == default.sync.signature_tags,
         );
+        let auto_commit = match self.sidecar.auto_commit.as_str() {
+            "" => "# auto_commit = \"5s\"".to_owned(),
+            text => line("auto_commit", text.into(), false),
+        };
+        let dolt = self.dolt.as_ref().map_or_else(String::new, DoltConfig::to_text);
         format!(
             "# The configuration of this DoltSwarm node. Every key may be left out; a line that starts
 # with # shows the default. Changes count from the next start of the node.
@@ -219,11 +274,38 @@ impl Config {
 # How many of the newest commits have their signature as a tag of the database: 0 to {tags_max}.
 # The node's own store has the signatures of all commits.
 {tags}
-",
+
+[sidecar]
+# How long the work of other programs may lie uncommitted before the node commits it: a whole
+# number of ms, s, m or h. Without it main waits until somebody commits.
+{auto_commit}
+{dolt}",
             name_max = limits::NAME_BYTES_MAX,
             poll_min = POLL_MS.start(),
             poll_max = POLL_MS.end(),
             tags_max = limits::SIGNATURE_TAGS_MAX,
+        )
+    }
+}
+
+impl DoltConfig {
+    fn to_text(&self) -> String {
+        let url = toml::Value::from(self.url.to_string());
+        let password = match &self.password_file {
+            Some(path) => {
+                format!("password_file = {}", toml::Value::from(path.to_string_lossy().as_ref()))
+            }
+            None => "# password_file = \"/etc/doltswarm/password\"".to_owned(),
+        };
+        format!(
+            "
+[dolt]
+# The server that has the database. Never with a password in it.
+url = {url}
+# A file whose first line is the password. Without it the password is in the environment variable
+# DOLTSWARM_DOLT_PASSWORD, or there is none.
+{password}
+"
         )
     }
 }
@@ -246,6 +328,11 @@ mod tests {
             name: "the \"blue\" one\\ #1 é".to_owned(),
             network: NetworkConfig { bind: vec!["[::1]:4711".parse().unwrap()] },
             sync: SyncConfig { foreign_commit_poll_ms: 250, signature_tags: 0 },
+            sidecar: SidecarConfig { auto_commit: "5s".to_owned() },
+            dolt: Some(DoltConfig {
+                url: "mysql://ann@127.0.0.1:3307/a%20b".parse().unwrap(),
+                password_file: Some("/tmp/pass word".into()),
+            }),
         };
         for config in [Config::default(), odd] {
             let dir = tempfile::tempdir().unwrap();
@@ -283,6 +370,8 @@ mod tests {
             ("[sync]\nsignature_tags = 17", "sync.signature_tags"),
             ("[sync]\nsignature_tags = -1", "signature_tags"),
             ("name = \"a\\u0007\"", "name"),
+            ("[sidecar]\nauto_commit = \"5\"", "sidecar.auto_commit"),
+            ("[dolt]\nurl = \"mysql://a:b@h/x\"", "url"),
             (&long, "name"),
             ("name = ", "name"),
         ];

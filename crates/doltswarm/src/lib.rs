@@ -33,10 +33,10 @@ pub mod store;
 mod swarm;
 pub mod ticket;
 
-pub use engine::{EngineError, EngineResult, Rows, Statement, Transaction, Value};
+pub use engine::{DoltUrl, EngineError, EngineResult, Rows, Statement, Transaction, Value};
 pub use net::RemoteChunkStore;
 pub use swarm::{
-    Conflict, ConflictCounts, DiffReport, EventStream, ExecError, ExecReport, InitOptions,
+    Conflict, ConflictCounts, DiffReport, DoltServer, EventStream, ExecError, ExecReport, InitOptions,
     InviteOptions, JoinError, JoinOptions, JoinProgress, LogEntry, MemberReport, OpenError,
     OpenOptions, ParkedHead, PeerStatus, PeersError, PullReport, QueryError, RejectedHeads,
     RowDiffReport, Status, Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, WaitFor,

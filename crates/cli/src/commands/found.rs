@@ -21,15 +21,21 @@ const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
 /// `init`: founds a swarm in this directory.
 pub(super) async fn init(context: &Context, args: InitArgs) -> CommandResult<()> {
-    if args.engine == EngineKind::Dolt {
-        let what = "the engine `dolt` is not supported by this version of doltswarm";
-        return Err(CommandError::failed(what).hint("use --engine doltlite, or leave it out"));
-    }
-    if args.dolt_url.is_some() {
+    let InitArgs { name, engine, dolt, from, policy } = args;
+    let dolt = dolt.server();
+    if engine == EngineKind::DoltLite && dolt.is_some() {
         return Err(CommandError::usage("--dolt-url goes with --engine dolt only"));
     }
-    let InitArgs { name, engine, from, policy, .. } = args;
-    let swarm = Swarm::init(&context.dir, InitOptions { name, engine, from, policy }).await?;
+    if engine == EngineKind::Dolt && dolt.is_none() {
+        return Err(CommandError::usage(
+            "--engine dolt needs --dolt-url mysql://USER@HOST:PORT/DATABASE",
+        ));
+    }
+    if engine == EngineKind::Dolt && from.is_some() {
+        let what = "--from goes with --engine doltlite only: a database of the server is taken over with --dolt-url";
+        return Err(CommandError::usage(what));
+    }
+    let swarm = Swarm::init(&context.dir, InitOptions { name, engine, dolt, from, policy }).await?;
     let answer = describe(&swarm, &context.dir).await;
     swarm.close().await;
     context.print(&answer?, |answer| {
@@ -45,7 +51,8 @@ pub(super) async fn init(context: &Context, args: InitArgs) -> CommandResult<()>
 
 /// `join`: clones the database and becomes a member.
 pub(super) async fn join(context: &Context, args: JoinArgs) -> CommandResult<()> {
-    let options = JoinOptions { name: args.name, ..JoinOptions::default() };
+    let options =
+        JoinOptions { name: args.name, dolt: args.dolt.server(), ..JoinOptions::default() };
     let progress = Progress::new(output::notes_go_to_a_terminal());
     let result = {
         let told = std::sync::Arc::clone(&progress);

@@ -16,6 +16,7 @@ mod local;
 mod pull;
 mod recover;
 mod service;
+mod sidecar;
 mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,9 +122,7 @@ pub(crate) struct Driver {
     tags: tags::Tags,
     size_after_collection: u64,
     started: Instant,
-    foreign_poll: Duration,
-    foreign_next: Instant,
-    foreign_asked: Arc<AtomicBool>,
+    sidecar: sidecar::Sidecar,
 }
 
 /// What a driver starts with.
@@ -133,13 +132,14 @@ pub(crate) struct DriverParts {
     pub(crate) inputs: mpsc::UnboundedReceiver<Input>,
     pub(crate) recovered: Recovered,
     pub(crate) foreign_poll: Duration,
+    pub(crate) auto_commit: Option<Duration>,
     pub(crate) tags_max: usize,
 }
 
 impl Driver {
     /// Joins the parts; [`Driver::run`] does the work.
     pub(crate) fn new(parts: DriverParts) -> Self {
-        let DriverParts { shared, network, inputs, recovered, foreign_poll, tags_max } = parts;
+        let DriverParts { shared, network, inputs, recovered, foreign_poll, auto_commit, tags_max } = parts;
         let me = shared.identity.peer_id();
         let seed = u64::from_le_bytes(me.as_bytes()[..8].try_into().expect("because 8 is 8"));
         let known = recovered.known(&shared);
@@ -157,9 +157,7 @@ impl Driver {
             tags: tags::Tags::new(tags_max),
             size_after_collection: 0,
             started: Instant::now(),
-            foreign_poll,
-            foreign_next: Instant::now() + foreign_poll,
-            foreign_asked: Arc::new(AtomicBool::new(false)),
+            sidecar: sidecar::Sidecar::new(foreign_poll, auto_commit),
             shared,
         };
         driver.size_after_collection = driver.store_size();
@@ -208,7 +206,7 @@ impl Driver {
     }
 
     fn deadline(&self) -> Instant {
-        let mut deadline = self.foreign_next;
+        let mut deadline = self.sidecar.next;
         // A dial that cannot be made now must not wake the loop again and again.
         let dial = self.dialable().then(|| self.dialer.poll_timeout()).flatten();
         let timers = [self.node.poll_timeout(), dial];
@@ -229,10 +227,7 @@ impl Driver {
             self.write_tags_now();
             self.collect_if_grown();
         }
-        if self.foreign_next <= Instant::now() {
-            self.foreign_next = Instant::now() + self.foreign_poll;
-            self.look_for_foreign_commits();
-        }
+        self.look_for_foreign_work();
     }
 
     /// Takes one input; says whether it was the last.
@@ -324,27 +319,6 @@ impl Driver {
             }
         };
         shared.emit(event);
-    }
-
-    fn look_for_foreign_commits(&mut self) {
-        // One question at a time: a long job on the engine thread must not pile them up.
-        if self.foreign_asked.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let (shared, asked) = (Arc::clone(&self.shared), Arc::clone(&self.foreign_asked));
-        let expected = self.node.main();
-        let posted = self.shared.engine.post(move |engine| {
-            asked.store(false, Ordering::Release);
-            let Ok(main) = engine.main() else { return };
-            if main != expected
-                && let Ok(infos) = collect(engine, &shared.store, &[main])
-            {
-                let _ = shared.inputs.send(Input::MainSeen { main, infos });
-            }
-        });
-        if posted.is_err() {
-            tracing::error!("the engine stopped");
-        }
     }
 
     /// Signs commits that this peer made, or that another program made on its database.

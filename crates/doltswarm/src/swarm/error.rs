@@ -34,11 +34,22 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// The engine asked for is not in this build.
-    #[error("the engine `{engine}` is not supported by this version of doltswarm")]
-    EngineUnsupported {
-        /// The engine.
-        engine: &'static str,
+    /// The swarm's engine is Dolt, and no server is named.
+    #[error("this swarm is on Dolt servers: name the database on yours with --dolt-url mysql://USER@HOST:PORT/DATABASE, or in config.toml under [dolt]")]
+    NoServer,
+    /// The swarm's engine is not Dolt, and a server is named.
+    #[error("a Dolt server is of no use here: the engine of this swarm is doltlite, so leave --dolt-url and [dolt] out")]
+    NoServerNeeded,
+    /// A file cannot become a database of a server.
+    #[error("a Dolt server takes no file: name an existing database of it with --dolt-url, and leave --from out")]
+    FileForServer,
+    /// The Dolt server, or the database on it, cannot be used.
+    #[error("the Dolt database {url}: {source}")]
+    Server {
+        /// The server and the database, without a password.
+        url: String,
+        /// What is wrong.
+        source: EngineError,
     },
     /// `config.toml` is wrong.
     #[error("{0}")]

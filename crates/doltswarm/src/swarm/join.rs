@@ -18,7 +18,7 @@ use super::layout::Layout;
 use super::newcomer::Newcomer;
 use super::open::{check_name, file_error, store_error, write_config};
 use super::{JoinError, JoinOptions, JoinProgress, OpenError, Swarm};
-use crate::driver::{FetchError, collect, fetch_chunks, resolve_all, roots, verify_signatures};
+use crate::driver::{FetchError, Infos, collect, fetch_chunks, resolve_all, roots, verify_signatures};
 use crate::engine::{ChunkFormat, ChunkSource};
 use crate::identity::Identity;
 use crate::net::{
@@ -59,7 +59,11 @@ impl Swarm {
         let lock = layout.lock()?;
         layout.prepare()?;
         let identity = super::open::key_of(dir)?;
-        let format = format_of(EngineKind::DoltLite)?;
+        let engine = match options.dolt {
+            Some(_) => EngineKind::Dolt,
+            None => EngineKind::DoltLite,
+        };
+        let format = format_of(engine);
         let door = Arc::new(Newcomer::default());
         let bind = match options.bind.is_empty() {
             true => any_port_towards(&ticket.addresses),
@@ -186,10 +190,7 @@ impl Join<'_> {
         if SwarmId::derive(&answer.founder, &answer.founding) != self.ticket.swarm {
             return Err(misbehaved("its founder and founding commit are not those of the ticket"));
         }
-        if answer.hello.engine != EngineKind::DoltLite {
-            let engine = answer.hello.engine.as_str();
-            return Err(OpenError::EngineUnsupported { engine }.into());
-        }
+        Database::of(answer.hello.engine, self.layout, self.options.dolt.as_ref())?;
         let mut membership = Membership::new(self.ticket.swarm, answer.founder);
         for bytes in &answer.grants {
             let grant = SignedGrant::decode(bytes)
@@ -260,12 +261,14 @@ impl Join<'_> {
     ) -> Result<(), JoinError> {
         (self.progress)(JoinProgress::Storing);
         let building = self.layout.building();
+        let server = self.options.dolt.clone();
         let grants: Vec<Vec<u8>> = membership.grants().iter().map(SignedGrant::encode).collect();
         let stored = tokio::task::spawn_blocking(move || {
             let building = Layout::new(&building);
             let store = Store::create(building.dir(), &founding).map_err(store_error)?;
+            let database = Database::of(founding.engine, &building, server.as_ref())?;
             let (commits, kept) =
-                clone(&building, &founding, &store, &heads, signatures, &staging)?;
+                clone(&database, &founding, &store, &heads, signatures, &staging)?;
             store.add_commits(&commits, &kept).map_err(store_error)?;
             store.add_grants(&grants).map_err(store_error)?;
             store.put_peer(&inviter).map_err(store_error)?;
@@ -274,29 +277,47 @@ impl Join<'_> {
         let staging = stored
             .await
             .map_err(|_| JoinError::Interrupted("the program is stopping".into()))??;
-        write_config(&self.layout.building(), &self.options.name)?;
+        write_config(&self.layout.building(), &self.options.name, self.options.dolt.as_ref())?;
         self.layout.put_in_place()?;
         staging.clear().map_err(|error| OpenError::Store(error.to_string()))?;
         Ok(())
     }
 }
 
+type Accepted = (Vec<UserCommit>, Vec<SignedCommit>);
+
 fn clone(
-    building: &Layout,
+    database: &Database,
     founding: &Founding,
     store: &Store,
     heads: &[CommitHash],
-    mut signatures: BTreeMap<CommitHash, SignedCommit>,
+    signatures: BTreeMap<CommitHash, SignedCommit>,
     staging: &Arc<Staging>,
-) -> Result<(Vec<UserCommit>, Vec<SignedCommit>), JoinError> {
-    let database = Database::of(founding.engine, building)?;
+) -> Result<Accepted, JoinError> {
     let failed = |error| JoinError::Open(database.failed(error));
     let source = || Arc::clone(staging) as Arc<dyn ChunkSource>;
     let (first, rest) = heads.split_first().expect("because the caller checked that there is one");
     let mut engine = database.clone_from(source(), first)?;
-    for head in rest {
-        engine.ingest(source(), head).map_err(failed)?;
+    let accepted = rest
+        .iter()
+        .try_for_each(|head| engine.ingest(source(), head))
+        .and_then(|()| collect(engine.as_mut(), store, heads))
+        .map_err(failed)
+        .and_then(|infos| accept(founding, store, heads, &infos, signatures));
+    if accepted.is_err() {
+        database.discard(engine);
     }
+    accepted
+}
+
+/// Checks that every user commit carries a verified signature.
+fn accept(
+    founding: &Founding,
+    store: &Store,
+    heads: &[CommitHash],
+    infos: &Infos,
+    mut signatures: BTreeMap<CommitHash, SignedCommit>,
+) -> Result<Accepted, JoinError> {
     let misbehaved = |text: String| JoinError::PeerMisbehaved(text);
     let mut graph = CommitGraph::default();
     let signed = signatures.remove(&founding.founding);
@@ -308,9 +329,8 @@ fn clone(
         UserCommit { hash: founding.founding, builds_on: Vec::new(), signer: founding.founder };
     graph.insert(root.clone()).map_err(|error| misbehaved(error.to_string()))?;
     store.add_commits(&[root], &[signed]).map_err(store_error)?;
-    let infos = collect(engine.as_mut(), store, heads).map_err(failed)?;
     let found =
-        resolve_all(&graph, heads, &infos).map_err(|error| misbehaved(error.to_string()))?.found;
+        resolve_all(&graph, heads, infos).map_err(|error| misbehaved(error.to_string()))?.found;
     let (mut commits, mut kept) = (Vec::new(), Vec::new());
     for Found { hash, builds_on } in found {
         let Some(signed) = signatures.remove(&hash) else {

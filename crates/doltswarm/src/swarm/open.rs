@@ -15,8 +15,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::database::{Database, format_of};
 use super::layout::Layout;
-use super::{InitOptions, Inner, OpenError, OpenOptions, Running, Swarm};
-use crate::config::{Config, ConfigError};
+use super::{DoltServer, InitOptions, Inner, OpenError, OpenOptions, Running, Swarm};
+use crate::config::{Config, ConfigError, DoltConfig};
 use crate::driver::{Driver, DriverParts, EngineHandle, Service, Shared, Stopped, recover};
 use crate::engine::{CommitMeta, Engine, EngineError};
 use crate::identity::{Identity, IdentityError};
@@ -80,10 +80,9 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// [`OpenError::AlreadyANode`], [`OpenError::EngineUnsupported`], [`OpenError::Database`] where
+    /// [`OpenError::AlreadyANode`], [`OpenError::Server`], [`OpenError::Database`] where
     /// `options.from` is not a database of the engine. Nothing is left in `dir` but an empty folder.
     pub async fn init(dir: &Path, options: InitOptions) -> Result<Self, OpenError> {
-        format_of(options.engine)?;
         check_name(&options.name)?;
         let layout = Layout::new(dir);
         if layout.is_node() {
@@ -132,7 +131,8 @@ impl Swarm {
         let identity = Identity::load(dir).map_err(|error| OpenError::Key(error.to_string()))?;
         let store = Store::open(dir).map_err(store_error)?;
         let founding = store.founding().clone();
-        let database = Database::of(founding.engine, &layout)?;
+        let server = config.dolt.as_ref().map(DoltServer::from);
+        let database = Database::of(founding.engine, &layout, server.as_ref())?;
         let opened = tokio::task::spawn_blocking(move || database.open().map(|e| (e, database)));
         let (engine, database) =
             opened.await.map_err(|_| OpenError::Store("opening was interrupted".into()))??;
@@ -148,6 +148,7 @@ impl Swarm {
             inputs,
             recovered,
             foreign_poll: config.sync.foreign_commit_poll(),
+            auto_commit: config.sidecar.auto_commit(),
             tags_max: config.sync.signature_tags,
         });
         let driver = tokio::spawn(driver.run());
@@ -174,7 +175,7 @@ impl Swarm {
 /// Makes the key, the database and the store.
 fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
     let building = Layout::new(&layout.building());
-    let database = Database::of(options.engine, &building)?;
+    let database = Database::of(options.engine, &building, options.dolt.as_ref())?;
     let mut engine = database.create(options.from.as_deref())?;
     let had_key = layout.key().exists();
     let identity = key_of(layout.dir())?;
@@ -199,7 +200,7 @@ fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
         let signed = sign_commit(identity.signing_key(), &swarm, &commit);
         store.add_commits(&[root], &[signed]).map_err(store_error)?;
         drop(store);
-        write_config(building.dir(), &options.name)?;
+        write_config(building.dir(), &options.name, options.dolt.as_ref())?;
         layout.put_in_place()
     })();
     if result.is_err() && !had_key {
@@ -221,8 +222,13 @@ pub(crate) fn key_of(dir: &Path) -> Result<Identity, OpenError> {
 }
 
 /// Writes a commented `config.toml` into the place where a node is built.
-pub(crate) fn write_config(building: &Path, name: &str) -> Result<(), OpenError> {
-    let config = Config { name: name.to_owned(), ..Config::default() };
+pub(super) fn write_config(
+    building: &Path,
+    name: &str,
+    server: Option<&DoltServer>,
+) -> Result<(), OpenError> {
+    let dolt = server.map(DoltConfig::from);
+    let config = Config { name: name.to_owned(), dolt, ..Config::default() };
     config.write_new(building).map_err(|error| match error {
         ConfigError::Io { source, .. } if is_full(&source) => OpenError::DiskFull,
         error => OpenError::Config(error.to_string()),
@@ -259,7 +265,7 @@ impl Parts {
         let layout = Layout::new(dir);
         let engine_version = engine.version();
         let chunks = engine.chunks().map_err(|error| database.failed(error))?;
-        let format = format_of(founding.engine)?;
+        let format = format_of(founding.engine);
         let staging = Staging::open(dir, Arc::clone(&format))
             .map_err(|error| OpenError::Store(error.to_string()))?;
         let mut membership = Membership::new(founding.swarm, founding.founder);

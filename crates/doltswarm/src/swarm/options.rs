@@ -8,6 +8,18 @@ use doltswarm_core::commit::{ConflictPolicy, EngineKind};
 use doltswarm_core::id::PeerId;
 use doltswarm_core::membership::Role;
 
+use crate::engine::DoltUrl;
+
+/// A database on a Dolt server that runs on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoltServer {
+    /// The server and the database. It holds no password.
+    pub url: DoltUrl,
+    /// A file whose first line is the password. `None`: the environment variable
+    /// `DOLTSWARM_DOLT_PASSWORD` where it is set, else there is no password.
+    pub password_file: Option<PathBuf>,
+}
+
 /// How a swarm is founded.
 #[derive(Debug, Clone)]
 pub struct InitOptions {
@@ -15,7 +27,9 @@ pub struct InitOptions {
     pub name: String,
     /// The engine of the swarm, for ever.
     pub engine: EngineKind,
-    /// An existing database to start from; it is copied, never changed.
+    /// Where the database is, with the engine Dolt: one that exists is taken over, else it is created.
+    pub dolt: Option<DoltServer>,
+    /// An existing database to start from, with the engine DoltLite; it is copied, never changed.
     pub from: Option<PathBuf>,
     /// What happens to conflicts, for ever.
     pub policy: ConflictPolicy,
@@ -26,6 +40,7 @@ impl Default for InitOptions {
         Self {
             name: String::new(),
             engine: EngineKind::DoltLite,
+            dolt: None,
             from: None,
             policy: ConflictPolicy::Settle,
         }
@@ -75,6 +90,9 @@ impl Default for InviteOptions {
 pub struct JoinOptions {
     /// The new member's name for people; may be empty.
     pub name: String,
+    /// Where the database is to be, where the swarm's engine is Dolt: a database that the server does
+    /// not have yet.
+    pub dolt: Option<DoltServer>,
     /// Where to listen while joining; empty means any port.
     pub bind: Vec<SocketAddr>,
     /// How the node is opened afterwards. Default: without a network.

@@ -1,0 +1,93 @@
+//! What other programs do on this peer's own database: their commits are noticed, and what they leave
+//! uncommitted is committed for them where the configuration says so.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::input::Input;
+use super::{Driver, collect};
+use crate::engine::{Engine, EngineError};
+use crate::swarm::commit_meta;
+
+/// What the node says about a commit that it makes for other programs.
+const MESSAGE: &str = "commit what other programs left uncommitted";
+
+/// When to look at the database for the work of other programs.
+pub(super) struct Sidecar {
+    poll: Duration,
+    pub(super) next: Instant,
+    /// One question at a time: a long job on the engine thread must not pile them up.
+    asked: Arc<AtomicBool>,
+    auto_commit: Option<Arc<AutoCommit>>,
+}
+
+/// Commits what lies uncommitted for too long. Lives on the engine thread.
+struct AutoCommit {
+    after: Duration,
+    dirty_since: Mutex<Option<Instant>>,
+}
+
+impl Sidecar {
+    pub(super) fn new(poll: Duration, auto_commit: Option<Duration>) -> Self {
+        let auto_commit = auto_commit
+            .map(|after| Arc::new(AutoCommit { after, dirty_since: Mutex::default() }));
+        let asked = Arc::new(AtomicBool::new(false));
+        Self { poll, next: Instant::now() + poll, asked, auto_commit }
+    }
+}
+
+impl AutoCommit {
+    /// Commits where there is something to commit for long enough.
+    fn look(&self, engine: &mut dyn Engine, name: &str, me: &doltswarm_core::id::PeerId) {
+        let mut since = self.dirty_since.lock().expect("because no holder of this lock panics");
+        match engine.dirty_tables() {
+            Ok(tables) if tables.is_empty() => *since = None,
+            Ok(tables) if since.get_or_insert_with(Instant::now).elapsed() >= self.after => {
+                match engine.commit_pending(&commit_meta(name, me, MESSAGE)) {
+                    Ok(_) => *since = None,
+                    Err(EngineError::Busy) => {}
+                    Err(error) => {
+                        tracing::warn!(?tables, %error, "uncommitted work could not be committed");
+                        *since = Some(Instant::now());
+                    }
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the database could not be looked at"),
+        }
+    }
+}
+
+impl Driver {
+    /// Looks for commits that other programs made, where it is time.
+    pub(super) fn look_for_foreign_work(&mut self) {
+        if self.sidecar.next > Instant::now() {
+            return;
+        }
+        self.sidecar.next = Instant::now() + self.sidecar.poll;
+        if self.sidecar.asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (shared, asked) = (Arc::clone(&self.shared), Arc::clone(&self.sidecar.asked));
+        let (expected, auto_commit) = (self.node.main(), self.sidecar.auto_commit.clone());
+        let posted = self.shared.engine.post(move |engine| {
+            asked.store(false, Ordering::Release);
+            if let Some(auto_commit) = auto_commit {
+                auto_commit.look(engine, &shared.name, &shared.identity.peer_id());
+            }
+            let Ok(main) = engine.main() else { return };
+            if main != expected
+                && let Ok(infos) = collect(engine, &shared.store, &[main])
+            {
+                let _ = shared.inputs.send(Input::MainSeen { main, infos });
+            }
+        });
+        if posted.is_err() {
+            tracing::error!("the engine stopped");
+        }
+    }
+}
