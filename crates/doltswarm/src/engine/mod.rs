@@ -11,6 +11,7 @@ mod value;
 
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod dolt;
 pub mod doltlite;
 
 pub use doltlite::{DoltLite, DoltLiteFormat};

@@ -1,0 +1,3 @@
+//! The engine Dolt: a running `dolt sql-server` on the node's machine.
+
+pub mod store;
