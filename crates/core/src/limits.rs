@@ -252,3 +252,30 @@ pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 pub const DOLT_RACES_MAX: u32 = 100;
 /// How long a move of main waits for the lock that cooperating programs take, in whole seconds.
 pub const DOLT_LOCK_WAIT_SECS: i64 = 10;
+
+// Dolt's files and chunks.
+
+/// The largest chunk of Dolt, in bytes: the length in front of its messages has 24 bits.
+pub const DOLT_CHUNK_BYTES_MAX: usize = (16 << 20) + 4;
+/// How many chunks one file of a Dolt store may hold: its index takes 36 bytes of memory for each.
+pub const DOLT_FILE_CHUNKS_MAX: usize = 16 << 20;
+/// The largest manifest of a Dolt store, in bytes. Dolt joins files from 256 on, of 44 bytes each.
+pub const DOLT_MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// The largest index of an archive of Dolt, in bytes: [`DOLT_FILE_CHUNKS_MAX`] chunks of 28 bytes,
+/// each with a span of its own.
+pub const DOLT_ARCHIVE_INDEX_BYTES_MAX: u64 = 36 * DOLT_FILE_CHUNKS_MAX as u64 + (1 << 20);
+/// The largest dictionary of an archive of Dolt, in bytes. Dolt makes them of a few KiB.
+pub const DOLT_DICTIONARY_BYTES_MAX: usize = 8 << 20;
+/// How many dictionaries of one archive are kept unpacked.
+pub const DOLT_DICTIONARIES_CACHED_MAX: usize = 64;
+/// How many chunks one fetch may bring into a Dolt database: what is known of each takes about 100
+/// bytes of memory while the inbox is filled.
+pub const DOLT_INBOX_CHUNKS_MAX: usize = 8 << 20;
+/// How many chunks are asked for at once while the inbox is filled. They are in memory together, and
+/// most have a few KiB.
+pub const DOLT_INBOX_BATCH: usize = 64;
+/// How often a spool is looked at anew where its files change under the reader's hands.
+pub const DOLT_SPOOL_TRIES_MAX: usize = 8;
+/// How many keys a node of a set of ancestors has at most when it is written here: 28 bytes each, or
+/// 48 with a child, so that a node has at most the 16 KiB that Dolt's have.
+pub const DOLT_CLOSURE_NODE_KEYS_MAX: usize = 320;

@@ -6,19 +6,25 @@
 //! own, so neither disturbs main or its readers. Main only ever moves by what the server does as a
 //! compare-and-swap. `docs/dolt.md` says why each step is as it is.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
 use doltswarm_core::id::CommitHash;
 
+use self::chunks::{DoltChunks, Pusher};
 use self::session::{During, Purpose, Session, text};
+use self::store::Inbox;
 use super::{
-    ChunkReader, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
+    ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
     MoveOutcome, Reader, TableDiff, Transaction,
 };
 
+mod chunks;
 mod commit;
 mod diff;
 mod exec;
 mod guard;
+mod ingest;
 mod lexer;
 mod merge;
 mod moving;
@@ -26,9 +32,10 @@ mod options;
 mod reader;
 mod record;
 mod refs;
+mod remotes;
 mod session;
 mod settle;
-mod store;
+pub mod store;
 mod table;
 mod triggers;
 mod value;
@@ -48,6 +55,8 @@ pub struct Dolt {
     exec: Session,
     /// Merges.
     workbench: Session,
+    inbox: Inbox,
+    pusher: Arc<Mutex<Pusher>>,
     version: String,
 }
 
@@ -67,6 +76,8 @@ impl Dolt {
             main,
             exec: Session::new(options, Purpose::Branch),
             workbench: Session::new(options, Purpose::Branch),
+            inbox: Inbox::open(options.folder.join("inbox"))?,
+            pusher: Pusher::open(options)?,
             version,
         })
     }
@@ -82,6 +93,53 @@ impl Dolt {
         let sql = format!("CREATE DATABASE IF NOT EXISTS {name}");
         server.run(&sql, &[]).during("create the database")?;
         Self::open(options)
+    }
+}
+
+impl Dolt {
+    /// Creates the database with `commit` of `source`, and all below it, as its `main`.
+    ///
+    /// The server's own way to clone is not used: it also copies what nobody has committed.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Rejected`] where the server has a database of that name already. Where cloning
+    /// fails, no database is left.
+    pub fn clone_from(
+        options: &DoltOptions,
+        source: Arc<dyn ChunkSource>,
+        commit: &CommitHash,
+    ) -> EngineResult<Self> {
+        let mut server = session::open(options, Purpose::Server)?;
+        let name = session::quote(&options.url.database);
+        let sql = format!("CREATE DATABASE {name}");
+        server.run(&sql, &[]).map_err(|error| match error.code() {
+            1007 => EngineError::Rejected {
+                message: format!(
+                    "the Dolt server already has a database `{}`: name another one",
+                    options.url.database
+                ),
+            },
+            _ => error.during("create the database"),
+        })?;
+        Self::fill(options, source, commit).inspect_err(|_| {
+            // Half a copy would pass for a database; that it cannot be removed is not the news.
+            let _ = server.run(&format!("DROP DATABASE {name}"), &[]);
+        })
+    }
+
+    fn fill(
+        options: &DoltOptions,
+        source: Arc<dyn ChunkSource>,
+        commit: &CommitHash,
+    ) -> EngineResult<Self> {
+        let mut engine = Self::open(options)?;
+        engine.ingest(source, commit)?;
+        // Nothing can be lost: the database is new. Its own first commit is gone with this.
+        let sql = "CALL DOLT_RESET('--hard', ?)";
+        let params = [commit::hash_value(commit)];
+        engine.main.link()?.run(sql, &params).during("make the commit main")?;
+        Ok(engine)
     }
 }
 
@@ -144,8 +202,9 @@ impl Engine for Dolt {
         outcome
     }
 
-    fn fetch(&mut self, _url: &str, _commit: &CommitHash) -> EngineResult<()> {
-        Err(EngineError::Failed { what: "fetch", message: "not yet".to_owned() })
+    fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {
+        let own = self.pusher.lock().unwrap_or_else(PoisonError::into_inner).spool();
+        ingest::ingest(self.main.link()?, &self.inbox, &own, source.as_ref(), commit)
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
@@ -193,7 +252,11 @@ impl Engine for Dolt {
                 refs::drop_branch(link, name)?;
             }
         }
-        link.run("CALL DOLT_GC('--full')", &[]).map(|_| ()).during("collect garbage")
+        ingest::drop_kept(link, None)?;
+        ingest::forget(link)?;
+        // Only this drops what an earlier collection kept.
+        link.run("CALL DOLT_GC('--full')", &[]).during("collect garbage")?;
+        self.pusher.lock().unwrap_or_else(PoisonError::into_inner).renew()
     }
 
     fn check_integrity(&mut self) -> EngineResult<Option<String>> {
@@ -210,6 +273,6 @@ impl Engine for Dolt {
     }
 
     fn chunks(&self) -> EngineResult<Box<dyn ChunkReader>> {
-        Err(EngineError::Failed { what: "open the chunks", message: "not yet".to_owned() })
+        Ok(Box::new(DoltChunks::open(&self.pusher)?))
     }
 }

@@ -3,8 +3,8 @@
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::DOLT_RACES_MAX;
 
-use super::commit::{branch, dirty_tables, hash_value, require, tip};
-use super::session::{During, Link, SqlError, pause};
+use super::commit::{dirty_tables, hash_value, require, tip};
+use super::session::{Link, SqlError, pause};
 use crate::engine::{EngineError, EngineResult, MoveOutcome};
 
 /// The branch that always is the fold's tip.

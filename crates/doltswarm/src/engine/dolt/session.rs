@@ -121,8 +121,8 @@ impl From<mysql::Error> for SqlError {
             // The number of parameters does not fit, and the like: the connection is as it was.
             mysql::Error::DriverError(
                 error @ (mysql::DriverError::MismatchedStmtParams(..)
-                | mysql::DriverError::NamedParamsForPositionalQuery
-                | mysql::DriverError::MissingNamedParameter(_)),
+                | mysql::DriverError::Params(_)
+                | mysql::DriverError::MixedParams),
             ) => Self::Server { code: 1210, message: error.to_string() },
             error => Self::Lost(error.to_string()),
         }
@@ -266,21 +266,21 @@ fn drain<P: mysql::prelude::Protocol>(
     columns(answer.columns().as_ref().iter().map(|c| c.name_str().into_owned()).collect());
     *changed = answer.affected_rows();
     let mut wanted = true;
-    for row in answer.by_ref() {
-        let row = row?;
-        if wanted {
-            let kinds = row.columns();
-            let values = row.unwrap_raw().into_iter().zip(kinds.iter());
-            let values = values.map(|(value, column)| {
-                value.map_or(Value::Null, |value| from_server(value, column))
-            });
-            // What follows is read and dropped, so that the connection can go on.
-            wanted = take(values.collect());
+    // A procedure has an answer of its own behind its rows.
+    while let Some(set) = answer.iter() {
+        for row in set {
+            let row = row?;
+            if wanted {
+                let kinds = row.columns();
+                let values = row.unwrap_raw().into_iter().zip(kinds.iter());
+                let values = values.map(|(value, column)| {
+                    value.map_or(Value::Null, |value| from_server(value, column))
+                });
+                // What follows is read and dropped, so that the connection can go on.
+                wanted = take(values.collect());
+            }
         }
     }
-    *changed = (*changed).max(answer.affected_rows());
-    // A procedure has an answer of its own behind its rows.
-    while answer.next_set().is_some() {}
     Ok(())
 }
 

@@ -1,0 +1,111 @@
+//! Reading the database's chunks: the server pushes its branches into the spool, a store of files that
+//! the node reads.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use doltswarm_core::id::ChunkHash;
+
+use super::moving::FOLD;
+use super::options::DoltOptions;
+use super::refs::PARKED;
+use super::remotes;
+use super::session::{During, Link, Purpose, Session, text};
+use super::store::Spool;
+use crate::engine::{ChunkReader, EngineResult};
+
+/// The name of the spool among the database's remotes.
+const REMOTE: &str = "swarm_spool";
+
+/// What fills the spool: one for each database, whoever reads it.
+pub(super) struct Pusher {
+    spool: Spool,
+    session: Session,
+    /// The branches that were pushed, with where they stood.
+    pushed: BTreeMap<String, String>,
+}
+
+impl Pusher {
+    pub(super) fn open(options: &DoltOptions) -> EngineResult<Arc<Mutex<Self>>> {
+        let spool = Spool::open(spool_dir(&options.folder))?;
+        let session = Session::new(options, Purpose::Main);
+        Ok(Arc::new(Mutex::new(Self { spool, session, pushed: BTreeMap::new() })))
+    }
+
+    /// The spool.
+    pub(super) fn spool(&self) -> Spool {
+        self.spool.clone()
+    }
+
+    /// Lets the server push what is new under main and the parked heads.
+    pub(super) fn push(&mut self) -> EngineResult<()> {
+        let link = self.session.link()?;
+        let now = branches(link)?;
+        if now == self.pushed {
+            return Ok(());
+        }
+        remotes::point(link, REMOTE, &self.spool.url())?;
+        for (name, hash) in &now {
+            if self.pushed.get(name) != Some(hash) {
+                let sql = "CALL DOLT_PUSH('--force', ?, ?)";
+                let params = [REMOTE.into(), format!("{name}:{name}").into()];
+                link.run(sql, &params).during("push into the spool")?;
+            }
+        }
+        self.pushed = now;
+        self.spool.refresh()
+    }
+
+    /// Makes the spool anew, so that what the database dropped goes from it too.
+    pub(super) fn renew(&mut self) -> EngineResult<()> {
+        self.pushed.clear();
+        self.spool.reset()?;
+        self.push()
+    }
+}
+
+fn spool_dir(folder: &Path) -> std::path::PathBuf {
+    folder.join("spool")
+}
+
+/// The branches that peers may ask for: main, the fold's tip, and what is parked.
+fn branches(link: &mut Link) -> EngineResult<BTreeMap<String, String>> {
+    let sql = "SELECT name, hash FROM dolt_branches";
+    let rows = link.rows(sql, &[]).during("list the branches")?;
+    let rows = rows.iter().map(|row| (text(row.first()).to_owned(), text(row.get(1)).to_owned()));
+    let is_shown = |name: &str| name == "main" || name == FOLD || name.starts_with(PARKED);
+    Ok(rows.filter(|(name, _)| is_shown(name)).collect())
+}
+
+/// A handle on the chunks of a database.
+pub(super) struct DoltChunks {
+    pusher: Arc<Mutex<Pusher>>,
+    spool: Spool,
+}
+
+impl DoltChunks {
+    pub(super) fn open(pusher: &Arc<Mutex<Pusher>>) -> EngineResult<Self> {
+        let mut locked = pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        locked.push()?;
+        Ok(Self { pusher: Arc::clone(pusher), spool: locked.spool() })
+    }
+}
+
+impl ChunkReader for DoltChunks {
+    fn get_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>> {
+        self.spool.get_many(hashes)
+    }
+
+    fn has_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<bool>> {
+        self.spool.has_many(hashes)
+    }
+
+    fn refresh(&mut self) -> EngineResult<()> {
+        self.pusher.lock().unwrap_or_else(PoisonError::into_inner).push()
+    }
+
+    fn size(&mut self) -> EngineResult<u64> {
+        self.spool.size()
+    }
+}

@@ -1,0 +1,5 @@
+//! What holds of stores that real Dolt writes and reads.
+
+mod cli;
+mod commits;
+mod real;

@@ -1,0 +1,52 @@
+//! The conformance suite on a Dolt server, and what only Dolt has.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mysql::prelude::Queryable;
+use tempfile::TempDir;
+
+use self::server::Server;
+use super::store::DoltFormat;
+use super::{Dolt, DoltOptions, Password};
+use crate::engine::conformance::{Backend, Pair, Side, chunks_of, conformance_tests, meta_at};
+use crate::engine::{ChunkFormat, Engine};
+
+mod server;
+
+conformance_tests!(super::pair);
+
+/// A database of its own on the server that the tests of this process share.
+fn options(server: &Server, folder: PathBuf) -> DoltOptions {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let database = format!("d{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let url = server.url(&database).parse().unwrap();
+    DoltOptions { url, password: Password::Empty, folder }
+}
+
+/// Two databases of one swarm; `None` where there is no Dolt here.
+fn pair() -> Option<Pair> {
+    let server = server::shared()?;
+    let dir = tempfile::tempdir().unwrap();
+    let all = ["a", "b"].map(|name| options(server, dir.path().join(name)));
+    let mut a = Dolt::create(&all[0]).unwrap();
+    let founding = a.found(&meta_at("found", 1_700_000_000)).unwrap();
+    let b = Dolt::clone_from(&all[1], chunks_of(&a), &founding).unwrap();
+    Some(Pair::new(Box::new(a), Box::new(b), Box::new(Databases { _dir: dir, all })))
+}
+
+struct Databases {
+    _dir: TempDir,
+    all: [DoltOptions; 2],
+}
+
+impl Backend for Databases {
+    fn meddle(&mut self, side: Side, sql: &str) {
+        let options = &self.all[usize::from(side == Side::B)];
+        server::connect(options).query_drop(sql).unwrap();
+    }
+
+    fn format(&self) -> Box<dyn ChunkFormat> {
+        Box::new(DoltFormat)
+    }
+}
