@@ -88,7 +88,7 @@ pub(crate) enum Command {
     /// Show what happens, as it happens
     Events,
     /// Watch three peers on this machine write, disagree, part and heal
-    Demo,
+    Demo(DemoArgs),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +130,13 @@ impl DoltArgs {
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         url.map(|url| DoltServer { url, password_file: password_file.map(absolute) })
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// What the three databases are on: doltlite, or dolt with a server for each
+    #[arg(long, default_value = "doltlite", value_parser = parse_engine)]
+    pub(crate) engine: EngineKind,
 }
 
 #[derive(Debug, Args)]

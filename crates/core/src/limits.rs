@@ -279,3 +279,7 @@ pub const DOLT_SPOOL_TRIES_MAX: usize = 8;
 /// How many keys a node of a set of ancestors has at most when it is written here: 28 bytes each, or
 /// 48 with a child, so that a node has at most the 16 KiB that Dolt's have.
 pub const DOLT_CLOSURE_NODE_KEYS_MAX: usize = 320;
+/// How long a Dolt server of one's own may take to answer after its start, on a busy machine.
+pub const DOLT_START_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often it is tried to start one on another port, where somebody took the first one meanwhile.
+pub const DOLT_START_ATTEMPTS_MAX: u32 = 5;

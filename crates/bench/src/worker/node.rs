@@ -91,7 +91,7 @@ impl Node {
     async fn join(&self, dir: &Path, name: String, ticket: &str) -> Done<Joined> {
         let ticket: Ticket = ticket.parse().map_err(text)?;
         let open = OpenOptions::online_at(loopback());
-        let options = JoinOptions { name, bind: vec![loopback()], open };
+        let options = JoinOptions { name, bind: vec![loopback()], open, ..JoinOptions::default() };
         let parts = Arc::new(Mutex::new(Vec::<(String, u64)>::new()));
         let (heard, began) = (Arc::clone(&parts), now());
         let swarm = Swarm::join(dir, &ticket, options, move |progress| {

@@ -71,6 +71,6 @@ pub(crate) async fn run(cli: Cli) -> CommandResult<()> {
         Command::Peers(args) => peers::peers(&context, args).await,
         Command::Pull(args) => peers::pull(&context, args).await,
         Command::Wait(args) => peers::wait(&context, args).await,
-        Command::Demo => demo::run(context.json).await,
+        Command::Demo(args) => demo::run(context.json, args.engine).await,
     }
 }

@@ -11,9 +11,10 @@ const ZONES: &str = include_str!("data/zone1970.tab");
 
 /// The tables of the demo.
 pub(super) const SCHEMA: [&str; 2] = [
-    "CREATE TABLE countries (code TEXT PRIMARY KEY, name TEXT NOT NULL)",
-    "CREATE TABLE zones (name TEXT PRIMARY KEY, country TEXT NOT NULL REFERENCES countries (code), \
-     coordinates TEXT NOT NULL, comments TEXT)",
+    "CREATE TABLE countries (code VARCHAR(8) PRIMARY KEY, name VARCHAR(100) NOT NULL)",
+    "CREATE TABLE zones (name VARCHAR(80) PRIMARY KEY, country VARCHAR(8) NOT NULL, \
+     coordinates VARCHAR(40) NOT NULL, comments VARCHAR(200), \
+     FOREIGN KEY (country) REFERENCES countries (code))",
 ];
 /// Inserts a country.
 const INSERT_COUNTRY: &str = "INSERT INTO countries (code, name) VALUES (?, ?)";

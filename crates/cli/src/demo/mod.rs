@@ -5,31 +5,35 @@
 
 mod data;
 mod nodes;
+mod servers;
 mod story;
 mod teller;
 
 use std::time::Instant;
 
+use doltswarm::core::commit::EngineKind;
 use serde_json::json;
 
 use crate::commands::Signals;
 use crate::demo::nodes::Node;
+use crate::demo::servers::Servers;
 use crate::demo::story::{Outcome, Story};
 use crate::demo::teller::Teller;
 use crate::error::{CommandError, CommandResult};
 
 /// `demo`: plays the whole story in a temporary directory, and leaves nothing behind.
-pub(crate) async fn run(json: bool) -> CommandResult<()> {
+pub(crate) async fn run(json: bool, engine: EngineKind) -> CommandResult<()> {
     let started = Instant::now();
     let mut signals = Signals::catch()?;
     let directory =
         tempfile::Builder::new().prefix("doltswarm-demo-").tempdir().map_err(|error| {
             CommandError::failed(format!("cannot make a temporary directory: {error}"))
         })?;
+    let servers = Servers::start(engine, 3, directory.path()).await?;
     let mut teller = Teller::new(json);
     let mut nodes: Vec<Node> = Vec::new();
     let result = {
-        let mut story = Story::new(directory.path(), &mut nodes, &mut teller);
+        let mut story = Story::new(directory.path(), &servers, &mut nodes, &mut teller);
         tokio::select! {
             result = story.play() => result,
             () = signals.wait() => Err(CommandError::failed("interrupted")),
@@ -38,6 +42,7 @@ pub(crate) async fn run(json: bool) -> CommandResult<()> {
     for node in nodes {
         node.swarm.close().await;
     }
+    drop(servers);
     directory.close().map_err(|error| {
         CommandError::failed(format!("cannot remove the temporary directory: {error}"))
     })?;

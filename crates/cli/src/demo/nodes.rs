@@ -4,8 +4,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use doltswarm::core::commit::EngineKind;
 use doltswarm::{
-    EventStream, InitOptions, JoinOptions, OpenOptions, Statement, Status, Swarm, Ticket, Value,
+    DoltServer, EventStream, InitOptions, JoinOptions, OpenOptions, Statement, Status, Swarm,
+    Ticket, Value,
 };
 
 use crate::error::{CommandError, CommandResult};
@@ -27,8 +29,13 @@ pub(super) struct Node {
 
 impl Node {
     /// Founds the swarm and listens on 127.0.0.1.
-    pub(super) async fn found(name: &'static str, dir: &Path) -> CommandResult<Self> {
-        let options = InitOptions { name: name.to_owned(), ..InitOptions::default() };
+    pub(super) async fn found(
+        name: &'static str,
+        dir: &Path,
+        dolt: Option<DoltServer>,
+    ) -> CommandResult<Self> {
+        let engine = if dolt.is_some() { EngineKind::Dolt } else { EngineKind::DoltLite };
+        let options = InitOptions { name: name.to_owned(), engine, dolt, ..InitOptions::default() };
         Swarm::init(dir, options).await?.close().await;
         let swarm = Swarm::open(dir, OpenOptions::online_at(loopback())).await?;
         Ok(Self { name, swarm })
@@ -39,9 +46,11 @@ impl Node {
         name: &'static str,
         dir: &Path,
         ticket: &Ticket,
+        dolt: Option<DoltServer>,
     ) -> CommandResult<Self> {
         let options = JoinOptions {
             name: name.to_owned(),
+            dolt,
             bind: vec![loopback()],
             open: OpenOptions::online_at(loopback()),
         };

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::demo::data::{Expected, SELECT_COUNTRIES, SELECT_ZONES, Zone};
 use crate::demo::nodes::{Node, settle, statuses};
+use crate::demo::servers::Servers;
 use crate::demo::teller::{Teller, millis};
 use crate::error::{CommandError, CommandResult};
 
@@ -39,6 +40,7 @@ pub(super) struct Outcome {
 /// The story while it is played.
 pub(super) struct Story<'a> {
     directory: &'a Path,
+    servers: &'a Servers,
     /// Owned by the caller, who closes them whatever happens.
     nodes: &'a mut Vec<Node>,
     teller: &'a mut Teller,
@@ -50,10 +52,11 @@ impl<'a> Story<'a> {
     /// A story in `directory`, whose nodes go into `nodes`.
     pub(super) fn new(
         directory: &'a Path,
+        servers: &'a Servers,
         nodes: &'a mut Vec<Node>,
         teller: &'a mut Teller,
     ) -> Self {
-        Self { directory, nodes, teller, expected: Expected::load(), problems: Vec::new() }
+        Self { directory, servers, nodes, teller, expected: Expected::load(), problems: Vec::new() }
     }
 
     /// Plays it.
@@ -71,15 +74,16 @@ impl<'a> Story<'a> {
     async fn found_and_join(&mut self) -> CommandResult<()> {
         self.teller.step("join", "ann founds a swarm; bob and cid join with a ticket.")?;
         let start = Instant::now();
-        let ann = Node::found("ann", &self.directory.join("ann")).await?;
+        let ann = Node::found("ann", &self.directory.join("ann"), self.servers.of(ANN)).await?;
         let found = start.elapsed();
         let options = InviteOptions { uses: 2, ..InviteOptions::default() };
         let ticket = ann.swarm.invite(options).await;
         self.nodes.push(ann);
         let ticket = ticket?;
         let start = Instant::now();
-        for name in ["bob", "cid"] {
-            self.nodes.push(Node::join(name, &self.directory.join(name), &ticket).await?);
+        for (node, name) in [(BOB, "bob"), (CID, "cid")] {
+            let (dir, server) = (self.directory.join(name), self.servers.of(node));
+            self.nodes.push(Node::join(name, &dir, &ticket, server).await?);
         }
         settle(self.nodes).await?;
         let joined = start.elapsed();

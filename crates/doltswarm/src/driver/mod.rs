@@ -20,7 +20,7 @@ mod sidecar;
 mod tags;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -139,7 +139,8 @@ pub(crate) struct DriverParts {
 impl Driver {
     /// Joins the parts; [`Driver::run`] does the work.
     pub(crate) fn new(parts: DriverParts) -> Self {
-        let DriverParts { shared, network, inputs, recovered, foreign_poll, auto_commit, tags_max } = parts;
+        let DriverParts { shared, network, inputs, recovered, foreign_poll, auto_commit, tags_max } =
+            parts;
         let me = shared.identity.peer_id();
         let seed = u64::from_le_bytes(me.as_bytes()[..8].try_into().expect("because 8 is 8"));
         let known = recovered.known(&shared);

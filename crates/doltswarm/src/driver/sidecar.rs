@@ -33,8 +33,8 @@ struct AutoCommit {
 
 impl Sidecar {
     pub(super) fn new(poll: Duration, auto_commit: Option<Duration>) -> Self {
-        let auto_commit = auto_commit
-            .map(|after| Arc::new(AutoCommit { after, dirty_since: Mutex::default() }));
+        let auto_commit =
+            auto_commit.map(|after| Arc::new(AutoCommit { after, dirty_since: Mutex::default() }));
         let asked = Arc::new(AtomicBool::new(false));
         Self { poll, next: Instant::now() + poll, asked, auto_commit }
     }

@@ -19,6 +19,7 @@ pub(crate) mod conformance;
 pub mod dolt;
 pub mod doltlite;
 
+pub use dolt::store::DoltFormat;
 pub use dolt::{Dolt, DoltOptions, DoltUrl, Password};
 pub use doltlite::{DoltLite, DoltLiteFormat};
 pub use error::{EngineError, EngineResult};

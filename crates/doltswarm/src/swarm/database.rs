@@ -54,8 +54,8 @@ impl Database {
             (EngineKind::Dolt, Some(server)) => {
                 let folder = layout.exchange();
                 let absolute = std::path::absolute(&folder);
-                let folder = absolute
-                    .map_err(|source| super::open::file_error("find", &folder, source))?;
+                let folder =
+                    absolute.map_err(|source| super::open::file_error("find", &folder, source))?;
                 let password = match &server.password_file {
                     Some(path) => Password::File(path.clone()),
                     None if std::env::var_os(PASSWORD_VARIABLE).is_some() => {
@@ -63,7 +63,11 @@ impl Database {
                     }
                     None => Password::Empty,
                 };
-                Ok(Self::Server(Box::new(DoltOptions { url: server.url.clone(), password, folder })))
+                Ok(Self::Server(Box::new(DoltOptions {
+                    url: server.url.clone(),
+                    password,
+                    folder,
+                })))
             }
         }
     }

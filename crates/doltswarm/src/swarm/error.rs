@@ -35,13 +35,19 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The swarm's engine is Dolt, and no server is named.
-    #[error("this swarm is on Dolt servers: name the database on yours with --dolt-url mysql://USER@HOST:PORT/DATABASE, or in config.toml under [dolt]")]
+    #[error(
+        "this swarm is on Dolt servers: name the database on yours with --dolt-url mysql://USER@HOST:PORT/DATABASE, or in config.toml under [dolt]"
+    )]
     NoServer,
     /// The swarm's engine is not Dolt, and a server is named.
-    #[error("a Dolt server is of no use here: the engine of this swarm is doltlite, so leave --dolt-url and [dolt] out")]
+    #[error(
+        "a Dolt server is of no use here: the engine of this swarm is doltlite, so leave --dolt-url and [dolt] out"
+    )]
     NoServerNeeded,
     /// A file cannot become a database of a server.
-    #[error("a Dolt server takes no file: name an existing database of it with --dolt-url, and leave --from out")]
+    #[error(
+        "a Dolt server takes no file: name an existing database of it with --dolt-url, and leave --from out"
+    )]
     FileForServer,
     /// The Dolt server, or the database on it, cannot be used.
     #[error("the Dolt database {url}: {source}")]

@@ -18,7 +18,9 @@ use super::layout::Layout;
 use super::newcomer::Newcomer;
 use super::open::{check_name, file_error, store_error, write_config};
 use super::{JoinError, JoinOptions, JoinProgress, OpenError, Swarm};
-use crate::driver::{FetchError, Infos, collect, fetch_chunks, resolve_all, roots, verify_signatures};
+use crate::driver::{
+    FetchError, Infos, collect, fetch_chunks, resolve_all, roots, verify_signatures,
+};
 use crate::engine::{ChunkFormat, ChunkSource};
 use crate::identity::Identity;
 use crate::net::{

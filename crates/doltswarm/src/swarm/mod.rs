@@ -22,10 +22,12 @@ use doltswarm_core::membership::Role;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub(crate) use open::commit_meta;
 pub use error::{ExecError, JoinError, OpenError, PeersError, QueryError};
 pub use event::SwarmEvent;
-pub use options::{DoltServer, InitOptions, InviteOptions, JoinOptions, JoinProgress, OpenOptions, WaitFor};
+pub(crate) use open::commit_meta;
+pub use options::{
+    DoltServer, InitOptions, InviteOptions, JoinOptions, JoinProgress, OpenOptions, WaitFor,
+};
 pub use report::{
     Conflict, ConflictCounts, DiffReport, ExecReport, LogEntry, MemberReport, ParkedHead,
     PeerStatus, PullReport, RejectedHeads, RowDiffReport, Status, TableDiffReport, WaitReport,

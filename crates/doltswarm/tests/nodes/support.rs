@@ -60,6 +60,7 @@ impl Home {
             name: name.into(),
             bind: vec![loopback()],
             open: OpenOptions::online_at(loopback()),
+            ..JoinOptions::default()
         };
         Swarm::join(&self.path, &ticket, options, |_| {}).await.expect("the join")
     }

@@ -15,8 +15,8 @@ use self::chunks::{DoltChunks, Pusher};
 use self::session::{During, Purpose, Session, text};
 use self::store::Inbox;
 use super::{
-    ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
-    MoveOutcome, Reader, TableDiff, Transaction,
+    ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
+    MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
 
 mod chunks;
@@ -33,6 +33,7 @@ mod reader;
 mod record;
 mod refs;
 mod remotes;
+mod sandbox;
 mod session;
 mod settle;
 pub mod store;
@@ -45,6 +46,7 @@ mod violations;
 mod tests;
 
 pub use options::{DoltOptions, DoltUrl, DoltUrlError, Password};
+pub use sandbox::{Sandbox, SandboxError};
 
 /// A database on a Dolt server.
 pub struct Dolt {
@@ -126,6 +128,17 @@ impl Dolt {
             // Half a copy would pass for a database; that it cannot be removed is not the news.
             let _ = server.run(&format!("DROP DATABASE {name}"), &[]);
         })
+    }
+
+    /// Takes the database off the server, with all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dolt::open`].
+    pub fn drop_database(options: &DoltOptions) -> EngineResult<()> {
+        let mut server = session::open(options, Purpose::Server)?;
+        let sql = format!("DROP DATABASE {}", session::quote(&options.url.database));
+        server.run(&sql, &[]).map(|_| ()).during("drop the database")
     }
 
     fn fill(

@@ -194,7 +194,11 @@ impl Link {
     }
 
     /// Runs a statement and returns its rows.
-    pub(super) fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, SqlError> {
+    pub(super) fn rows(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Vec<Value>>, SqlError> {
         Ok(self.read(sql, params, usize::MAX)?.0.rows)
     }
 
@@ -243,7 +247,10 @@ impl Link {
             return Err(SqlError::Lost(lost.clone()));
         }
         let result = if params.is_empty() {
-            self.conn.query_iter(sql).map_err(SqlError::from).and_then(|r| drain(r, columns, changed, take))
+            self.conn
+                .query_iter(sql)
+                .map_err(SqlError::from)
+                .and_then(|r| drain(r, columns, changed, take))
         } else {
             let params = Params::Positional(params.iter().map(to_server).collect());
             let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);

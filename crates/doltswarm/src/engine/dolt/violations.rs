@@ -45,8 +45,7 @@ impl Plan {
 
 /// The tables that have violations, sorted.
 pub(super) fn tables(link: &mut Link) -> EngineResult<Vec<String>> {
-    let sql =
-        "SELECT `table` FROM dolt_constraint_violations WHERE num_violations > 0 ORDER BY 1";
+    let sql = "SELECT `table` FROM dolt_constraint_violations WHERE num_violations > 0 ORDER BY 1";
     let rows = link.rows(sql, &[]).during("list the violations")?;
     Ok(rows.iter().map(|row| text(row.first()).to_owned()).collect())
 }
