@@ -41,6 +41,13 @@ pub(crate) trait Backend {
     /// Lets another program run SQL on a database, without a commit.
     fn meddle(&mut self, side: Side, sql: &str);
 
+    /// SQL that forbids NULL in the column `a` of the table `t (id INTEGER PRIMARY KEY, a INT)`.
+    fn forbid_null(&self) -> &'static str;
+
+    /// Whether a row of a table without a primary key stays the same row when it is changed. Else it
+    /// is known by its values, and a change is a row that goes and another that comes.
+    fn rows_without_a_key_last(&self) -> bool;
+
     /// The rules of the engine's chunks.
     fn format(&self) -> Box<dyn ChunkFormat>;
 }

@@ -183,8 +183,17 @@ pub(crate) fn equal_rows_in_tables_without_a_key(pair: &mut Pair) {
         "UPDATE t SET b = 5 WHERE a = 2; DELETE FROM t WHERE a = 1",
         "UPDATE t SET b = 6",
     );
-    assert!(conflicts > 0);
-    assert_eq!(pair.query("SELECT * FROM t ORDER BY a"), json!([[1, 6], [1, 6], [2, 6]]));
+    let theirs = [json!([1, 6]), json!([1, 6]), json!([2, 6])];
+    if pair.backend.rows_without_a_key_last() {
+        assert!(conflicts > 0);
+        assert_eq!(pair.query("SELECT * FROM t ORDER BY a, b"), json!(theirs));
+    } else {
+        // Both sides took the same rows away and added others: all of these stand.
+        assert_eq!(conflicts, 0);
+        let [first, second, third] = theirs;
+        let all = json!([first, second, [2, 5], third]);
+        assert_eq!(pair.query("SELECT * FROM t ORDER BY a, b"), all);
+    }
 }
 
 pub(crate) fn nothing_to_merge(pair: &mut Pair) {

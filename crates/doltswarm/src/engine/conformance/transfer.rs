@@ -70,7 +70,7 @@ pub(crate) fn what_children_name_is_there(pair: &mut Pair) {
     let rows = (0..3000).map(|n| format!("({n}, {n}, 'text {n}')")).collect::<Vec<_>>().join(", ");
     let sql = format!(
         "CREATE TABLE big (id INTEGER PRIMARY KEY, a INT, b VARCHAR(20)); CREATE INDEX i ON big (a);
-         INSERT INTO big VALUES {rows}; CREATE TABLE empty (id INTEGER PRIMARY KEY)"
+         INSERT INTO big VALUES {rows}; CREATE TABLE bare (id INTEGER PRIMARY KEY)"
     );
     let split =
         pair.split(&sql, "UPDATE big SET a = 0 WHERE id = 5", "DELETE FROM big WHERE id = 9");

@@ -16,7 +16,7 @@ use super::store::Spool;
 use crate::engine::{ChunkReader, EngineResult};
 
 /// The name of the spool among the database's remotes.
-const REMOTE: &str = "swarm_spool";
+pub(super) const REMOTE: &str = "swarm_spool";
 
 /// What fills the spool: one for each database, whoever reads it.
 pub(super) struct Pusher {

@@ -200,11 +200,22 @@ fn is_record(target: &[Token<'_>]) -> bool {
     target.iter().filter_map(|token| token.name()).any(|n| n.eq_ignore_ascii_case(record::TABLE))
 }
 
-/// The first part of a name with a dot that is not this database, nor anything that can be an alias
-/// of a table: a target has no other names with dots.
+/// The first part of a table's name with a dot that is not this database. A condition of a join has
+/// names with dots too; they stand elsewhere.
 fn other_database<'a>(target: &[Token<'a>], database: &str) -> Option<&'a str> {
-    target.windows(3).find_map(|part| match part {
-        [name, Token::Sign('.'), _] => {
+    const BEFORE_TABLES: [&str; 9] = [
+        "INTO", "FROM", "JOIN", "ON", "IGNORE", "LOW_PRIORITY", "HIGH_PRIORITY", "QUICK", "EXISTS",
+    ];
+    let is_start = |place: usize| match place.checked_sub(1).map(|before| target[before]) {
+        None | Some(Token::Sign(',')) => true,
+        Some(before) => BEFORE_TABLES.iter().any(|word| before.is(word)),
+    };
+    // CREATE INDEX i ON t, but UPDATE t JOIN u ON t.a = u.a
+    let is_condition = target.iter().any(|token| token.is("JOIN"));
+    target.windows(3).enumerate().find_map(|(place, part)| match part {
+        [_, Token::Sign('.'), Token::Sign('*')] => None,
+        _ if is_condition && place > 0 && target[place - 1].is("ON") => None,
+        [name, Token::Sign('.'), _] if is_start(place) => {
             name.name().filter(|name| !name.eq_ignore_ascii_case(database))
         }
         _ => None,

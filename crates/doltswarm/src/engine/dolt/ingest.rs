@@ -12,7 +12,7 @@ use super::store::{Inbox, Spool, commit_text};
 use crate::engine::{ChunkReader, ChunkSource, EngineError, EngineResult};
 
 /// The name of the inbox among the database's remotes.
-const REMOTE: &str = "swarm_inbox";
+pub(super) const REMOTE: &str = "swarm_inbox";
 /// Before the names of the branches that keep what was fetched, until main has it or garbage is
 /// collected. The server collects garbage by itself too.
 pub(super) const KEPT: &str = "swarm/in/";
@@ -80,15 +80,6 @@ pub(super) fn drop_kept(link: &mut Link, main: Option<&CommitHash>) -> EngineRes
         }
     }
     Ok(())
-}
-
-/// Forgets what was fetched last, which the remote's branch keeps alive.
-pub(super) fn forget(link: &mut Link) -> EngineResult<()> {
-    let sql = "SELECT 1 FROM dolt_remotes WHERE name = ?";
-    match link.rows(sql, &[REMOTE.into()]).during("read the remotes")?.is_empty() {
-        true => Ok(()),
-        false => remotes::remove(link, REMOTE),
-    }
 }
 
 /// A source that does not give what the database has already.

@@ -266,10 +266,14 @@ impl Engine for Dolt {
             }
         }
         ingest::drop_kept(link, None)?;
-        ingest::forget(link)?;
+        let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        // The branches of remotes keep alive what was fetched and pushed.
+        for remote in [ingest::REMOTE, chunks::REMOTE] {
+            remotes::forget(link, remote)?;
+        }
         // Only this drops what an earlier collection kept.
         link.run("CALL DOLT_GC('--full')", &[]).during("collect garbage")?;
-        self.pusher.lock().unwrap_or_else(PoisonError::into_inner).renew()
+        pusher.renew()
     }
 
     fn check_integrity(&mut self) -> EngineResult<Option<String>> {

@@ -35,7 +35,9 @@ pub(super) fn follow(link: &mut Link, to: &CommitHash) -> EngineResult<Followed>
     for attempt in 0..DOLT_RACES_MAX {
         let sql = "CALL DOLT_MERGE('--ff-only', ?)";
         let error = match link.rows(sql, &[hash_value(to)]) {
-            Ok(_) => return Ok(Followed::Yes),
+            // Where main is above the commit there is nothing to do, and no error either.
+            Ok(_) if tip(link)? == *to => return Ok(Followed::Yes),
+            Ok(_) => return Ok(Followed::Moved),
             Err(error) => error,
         };
         if error.message().contains("Not possible to fast-forward") {

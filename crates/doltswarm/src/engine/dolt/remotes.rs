@@ -16,7 +16,16 @@ pub(super) fn point(link: &mut Link, name: &str, url: &str) -> EngineResult<()> 
     link.run(sql, &[name.into(), url.into()]).map(|_| ()).during("name a remote")
 }
 
+/// Forgets a remote, if there is one.
+pub(super) fn forget(link: &mut Link, name: &str) -> EngineResult<()> {
+    let sql = "SELECT 1 FROM dolt_remotes WHERE name = ?";
+    match link.rows(sql, &[name.into()]).during("read the remotes")?.is_empty() {
+        true => Ok(()),
+        false => remove(link, name),
+    }
+}
+
 /// Forgets a remote, and what was fetched from it by name.
-pub(super) fn remove(link: &mut Link, name: &str) -> EngineResult<()> {
+fn remove(link: &mut Link, name: &str) -> EngineResult<()> {
     link.run("CALL DOLT_REMOTE('remove', ?)", &[name.into()]).map(|_| ()).during("forget a remote")
 }

@@ -18,7 +18,7 @@ const SETTINGS: &str = "SET sql_mode = \
     'NO_ENGINE_SUBSTITUTION,ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES', \
     time_zone = '+00:00', foreign_key_checks = 1, \
     dolt_allow_commit_conflicts = 0, dolt_force_transaction_commit = 0, \
-    dolt_transaction_commit = 0, sql_select_limit = 18446744073709551615";
+    dolt_transaction_commit = 0";
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use doltswarm_core::id::CommitHash;
 
+use super::diff;
 use super::exec::reset;
 use super::session::{During, Link, quote, text};
 use super::settle::{Settlement, Stop, Want, kept_columns, same, stuck, version_json};
@@ -55,27 +56,50 @@ pub(super) fn plans(link: &mut Link) -> EngineResult<Vec<Plan>> {
     tables(link)?.iter().map(|name| plan(link, name)).collect()
 }
 
-/// Looks for broken constraints in what differs between `ours` and `merged`. Nothing of it stays.
+/// Looks for broken constraints in the tables that differ between `ours` and `merged`, and in those
+/// that refer to one of them. Nothing of it stays.
+///
+/// *Measured* on Dolt 2.2.0: without `--all` only what differs from HEAD is looked at, and then a
+/// value that moved from one row to another is taken for one that both have. So whole tables are
+/// looked at, but no more of them than can be broken.
 pub(super) fn verify(
     link: &mut Link,
     ours: &CommitHash,
     merged: &CommitHash,
 ) -> EngineResult<Vec<Plan>> {
+    let mut names = diff::changed_tables(link, ours, merged)?;
+    let sql = "SELECT DISTINCT table_name, referenced_table_name FROM \
+               information_schema.key_column_usage WHERE table_schema = ? AND \
+               referenced_table_name IS NOT NULL";
     reset(link, BRANCH, merged)?;
-    // The tables stay those of the merge; now they are changes on top of ours.
-    let sql = "CALL DOLT_RESET('--soft', ?)";
-    link.run(sql, &[super::commit::hash_value(ours)]).during("check the constraints")?;
-    look(link, "CALL DOLT_VERIFY_CONSTRAINTS()")
+    let schema = link.rows("SELECT DATABASE()", &[]).during("read the foreign keys")?;
+    let schema = schema.into_iter().flatten().next().unwrap_or_default();
+    let keys = link.rows(sql, &[schema]).during("read the foreign keys")?;
+    let changed = names.clone();
+    let refers = keys.iter().filter(|row| {
+        changed.iter().any(|name| name.eq_ignore_ascii_case(text(row.get(1))))
+    });
+    names.extend(refers.map(|row| text(row.first()).to_owned()));
+    names.sort();
+    names.dedup();
+    let tables = link.rows("SHOW TABLES", &[]).during("list the tables")?;
+    names.retain(|name| tables.iter().any(|row| text(row.first()).eq_ignore_ascii_case(name)));
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let marks = vec!["?"; names.len()].join(", ");
+    let names: Vec<Value> = names.into_iter().map(Value::Text).collect();
+    look(link, &format!("CALL DOLT_VERIFY_CONSTRAINTS('--all', {marks})"), &names)
 }
 
 /// Looks for broken constraints in all rows of the connection's branch. Nothing of it stays.
 pub(super) fn verify_all(link: &mut Link) -> EngineResult<Vec<Plan>> {
-    look(link, "CALL DOLT_VERIFY_CONSTRAINTS('--all')")
+    look(link, "CALL DOLT_VERIFY_CONSTRAINTS('--all')", &[])
 }
 
-fn look(link: &mut Link, verify: &str) -> EngineResult<Vec<Plan>> {
+fn look(link: &mut Link, verify: &str, names: &[Value]) -> EngineResult<Vec<Plan>> {
     link.run("START TRANSACTION", &[]).during("check the constraints")?;
-    link.run(verify, &[]).during("check the constraints")?;
+    link.run(verify, names).during("check the constraints")?;
     let found = plans(link)?;
     link.run("ROLLBACK", &[]).during("check the constraints")?;
     Ok(found)

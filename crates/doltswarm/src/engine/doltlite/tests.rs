@@ -53,6 +53,15 @@ impl Backend for Files {
         Connection::open(self.path(side), false).unwrap().batch(sql).unwrap();
     }
 
+    fn forbid_null(&self) -> &'static str {
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, a INT NOT NULL);
+         INSERT INTO n SELECT * FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t"
+    }
+
+    fn rows_without_a_key_last(&self) -> bool {
+        true
+    }
+
     fn format(&self) -> Box<dyn ChunkFormat> {
         Box::new(DoltLiteFormat)
     }

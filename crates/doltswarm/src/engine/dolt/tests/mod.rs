@@ -46,6 +46,14 @@ impl Backend for Databases {
         server::connect(options).query_drop(sql).unwrap();
     }
 
+    fn forbid_null(&self) -> &'static str {
+        "ALTER TABLE t MODIFY COLUMN a INT NOT NULL"
+    }
+
+    fn rows_without_a_key_last(&self) -> bool {
+        false
+    }
+
     fn format(&self) -> Box<dyn ChunkFormat> {
         Box::new(DoltFormat)
     }
