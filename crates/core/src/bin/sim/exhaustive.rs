@@ -15,6 +15,7 @@ use crate::say;
 pub(crate) fn search(name: Option<&str>, arguments: &Arguments) -> ExitCode {
     let mut scenarios = Scenario::all();
     if let Some(name) = name {
+        scenarios.extend(Scenario::large());
         let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name).collect();
         scenarios.retain(|scenario| scenario.name == name);
         if scenarios.is_empty() {

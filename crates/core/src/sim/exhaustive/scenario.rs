@@ -100,21 +100,28 @@ impl fmt::Display for Scenario {
 impl Scenario {
     /// The searches that are made for every change: a few minutes on one core.
     pub fn all() -> Vec<Self> {
-        let (two, three) = (same_cell(&[0, 1]), same_cell(&[0, 1, 2]));
+        let two = same_cell(&[0, 1]);
         let wild = Self { losses: 1, repeats: 1, crashes: 1, ..calm("", 2, Vec::new()) };
         // The longest first, so that the threads end at the same time.
         let mut all = vec![
-            calm("three commits", 3, three),
+            Self { name: "slow", slow_answers: true, commits: two.clone(), ..wild.clone() },
             Self { crashes: 1, ..calm("killed", 3, two.clone()) },
             Self { losses: 1, ..calm("lost", 3, two.clone()) },
             Self { repeats: 1, ..calm("repeated", 3, two.clone()) },
-            Self { name: "wild", early_timeouts: 1, commits: two.clone(), ..wild.clone() },
-            Self { name: "slow", slow_answers: true, commits: two, ..wild.clone() },
+            Self { name: "wild", early_timeouts: 1, commits: two, ..wild.clone() },
             Self { name: "impossible", commits: impossible(), ..wild.clone() },
             Self { name: "foreign", commits: foreign(), ..wild },
         ];
         all.extend(Self::small());
         all
+    }
+
+    /// Searches that take long and much memory: only by name.
+    pub fn large() -> Vec<Self> {
+        vec![
+            calm("three commits", 3, same_cell(&[0, 1, 2])),
+            Self { early_timeouts: 1, ..calm("early", 3, same_cell(&[0, 1])) },
+        ]
     }
 
     /// Searches of seconds, for every test run.
