@@ -40,4 +40,5 @@ pub const KILLERS: &[(Mutant, u64)] = &[
     (Mutant::StormOnMove, 1),
     (Mutant::HeadsNeverDropped, 0),
     (Mutant::StoreWrittenLate, 6_903),
+    (Mutant::LoserNotRecorded, 2),
 ];

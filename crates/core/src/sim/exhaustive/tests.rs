@@ -22,7 +22,7 @@ fn a_search_is_the_same_each_time() {
 }
 
 /// Wrong versions, each with the search that finds it.
-const FOUND: [(Mutant, &str); 7] = [
+const FOUND: [(Mutant, &str); 8] = [
     (Mutant::TiesByArrival, "small lost"),
     (Mutant::HeadDropped, "small lost"),
     (Mutant::GreedyFromFirst, "small impossible"),
@@ -30,6 +30,7 @@ const FOUND: [(Mutant, &str); 7] = [
     (Mutant::StormOnMove, "small lost"),
     (Mutant::HeadsNeverDropped, "small foreign"),
     (Mutant::StoreWrittenLate, "small impossible"),
+    (Mutant::LoserNotRecorded, "small lost"),
 ];
 
 #[test]
