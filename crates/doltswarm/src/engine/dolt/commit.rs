@@ -60,7 +60,8 @@ fn is_unknown(error: &SqlError) -> bool {
 /// `dolt_commit_ancestors` cannot be asked for one merge commit: *measured* on Dolt 2.2.0, it answers
 /// that there is more than one row.
 pub(super) fn info(link: &mut Link, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
-    let sql = format!("SELECT {INFO} FROM dolt_log('{}', '--parents') LIMIT 1", commit_text(commit));
+    let sql =
+        format!("SELECT {INFO} FROM dolt_log('{}', '--parents') LIMIT 1", commit_text(commit));
     match link.rows(&sql, &[]) {
         Err(error) if is_unknown(&error) => Ok(None),
         rows => rows.during("read a commit")?.first().map(|row| read_info(row)).transpose(),

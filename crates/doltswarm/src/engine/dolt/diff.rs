@@ -56,12 +56,18 @@ pub(super) fn diff(
     name: &str,
     limit: usize,
 ) -> EngineResult<TableDiff> {
-    let found = summaries(link, from, to)?.into_iter().find(|table| {
-        table.from.eq_ignore_ascii_case(name) || table.to.eq_ignore_ascii_case(name)
-    });
+    let found = summaries(link, from, to)?
+        .into_iter()
+        .find(|table| table.from.eq_ignore_ascii_case(name) || table.to.eq_ignore_ascii_case(name));
     let schema_changed = found.as_ref().is_some_and(|table| table.schema_changed);
     let table = match found {
-        Some(Summary { from, to, .. }) => if to.is_empty() { from } else { to },
+        Some(Summary { from, to, .. }) => {
+            if to.is_empty() {
+                from
+            } else {
+                to
+            }
+        }
         None => name.to_owned(),
     };
     let sql = format!(
@@ -114,9 +120,9 @@ impl Layout {
         let mut columns = after.clone();
         columns.extend(before.iter().filter(|name| !after.contains(name)).cloned());
         let place = |list: &[String], name: &String| list.iter().position(|other| other == name);
-        let places = columns.iter().map(|name| {
-            (place(&after, name), place(&before, name).map(|place| start + place))
-        });
+        let places = columns
+            .iter()
+            .map(|name| (place(&after, name), place(&before, name).map(|place| start + place)));
         let places = places.collect();
         Some(Self { columns, places })
     }

@@ -162,8 +162,7 @@ impl Transaction for Open<'_> {
             let message = "a query is one statement".to_owned();
             return Err(EngineError::Rejected { message });
         };
-        let (rows, more) =
-            self.link.read(piece.sql, params, limit).map_err(SqlError::of_caller)?;
+        let (rows, more) = self.link.read(piece.sql, params, limit).map_err(SqlError::of_caller)?;
         if more { Err(EngineError::TooLarge { limit }) } else { Ok(rows) }
     }
 }

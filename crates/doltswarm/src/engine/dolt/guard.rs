@@ -29,10 +29,22 @@ const TRANSACTIONS: [&str; 8] =
 
 /// Functions of the engine that change nothing.
 const READING_FUNCTIONS: [&str; 16] = [
-    "dolt_hashof", "dolt_hashof_db", "dolt_hashof_table", "dolt_merge_base", "dolt_version",
-    "dolt_log", "dolt_diff", "dolt_diff_stat", "dolt_diff_summary", "dolt_patch",
-    "dolt_schema_diff", "dolt_query_diff", "dolt_reflog", "dolt_preview_merge_conflicts",
-    "dolt_preview_merge_conflicts_summary", "dolt_storage_format",
+    "dolt_hashof",
+    "dolt_hashof_db",
+    "dolt_hashof_table",
+    "dolt_merge_base",
+    "dolt_version",
+    "dolt_log",
+    "dolt_diff",
+    "dolt_diff_stat",
+    "dolt_diff_summary",
+    "dolt_patch",
+    "dolt_schema_diff",
+    "dolt_query_diff",
+    "dolt_reflog",
+    "dolt_preview_merge_conflicts",
+    "dolt_preview_merge_conflicts_summary",
+    "dolt_storage_format",
 ];
 /// Functions that reach beyond the database.
 const REACHING_FUNCTIONS: [&str; 6] =
@@ -75,7 +87,10 @@ fn refuse(piece: &Piece<'_>, mode: Mode, database: &str) -> Option<String> {
     let kind = if is(&READING) {
         refuse_reading(tokens)
     } else if mode == Mode::Read {
-        Some("only statements that read are allowed here: use `doltswarm exec` to change rows".to_owned())
+        Some(
+            "only statements that read are allowed here: use `doltswarm exec` to change rows"
+                .to_owned(),
+        )
     } else if is(&CHANGING_ROWS) {
         refuse_rows(&first, tokens, database)
     } else if is(&CHANGING_TABLES) {
@@ -96,10 +111,34 @@ fn refuse(piece: &Piece<'_>, mode: Mode, database: &str) -> Option<String> {
 /// Statements of MySQL that are never allowed; others are no statements at all.
 fn known_statement(first: &str) -> bool {
     const NEVER: [&str; 28] = [
-        "CALL", "DO", "HANDLER", "LOAD", "PREPARE", "EXECUTE", "DEALLOCATE", "GRANT", "REVOKE",
-        "ANALYZE", "CHECK", "OPTIMIZE", "REPAIR", "CHECKSUM", "FLUSH", "KILL", "RESET", "PURGE",
-        "CHANGE", "STOP", "INSTALL", "UNINSTALL", "IMPORT", "CLONE", "SHUTDOWN", "RESTART",
-        "UNLOCK", "BINLOG",
+        "CALL",
+        "DO",
+        "HANDLER",
+        "LOAD",
+        "PREPARE",
+        "EXECUTE",
+        "DEALLOCATE",
+        "GRANT",
+        "REVOKE",
+        "ANALYZE",
+        "CHECK",
+        "OPTIMIZE",
+        "REPAIR",
+        "CHECKSUM",
+        "FLUSH",
+        "KILL",
+        "RESET",
+        "PURGE",
+        "CHANGE",
+        "STOP",
+        "INSTALL",
+        "UNINSTALL",
+        "IMPORT",
+        "CLONE",
+        "SHUTDOWN",
+        "RESTART",
+        "UNLOCK",
+        "BINLOG",
     ];
     NEVER.contains(&first)
 }
@@ -107,11 +146,14 @@ fn known_statement(first: &str) -> bool {
 fn refuse_reading(tokens: &[Token<'_>]) -> Option<String> {
     // SELECT … INTO writes a file or a variable.
     let into = tokens.iter().any(|token| token.is("INTO"));
-    let explains = tokens.first().is_some_and(|t| t.is("EXPLAIN") || t.is("DESCRIBE") || t.is("DESC"));
+    let explains =
+        tokens.first().is_some_and(|t| t.is("EXPLAIN") || t.is("DESCRIBE") || t.is("DESC"));
     // EXPLAIN ANALYZE runs what it explains.
     let runs = explains && tokens.iter().any(|token| token.is("ANALYZE"));
     let changes = tokens.first().is_some_and(|token| token.is("WITH"))
-        && tokens.iter().any(|t| CHANGING_ROWS[..3].iter().any(|word| t.is(word)) && !t.is("REPLACE"));
+        && tokens
+            .iter()
+            .any(|t| CHANGING_ROWS[..3].iter().any(|word| t.is(word)) && !t.is("REPLACE"));
     (into && !explains || runs || changes)
         .then(|| "a statement that reads must not write on the way".to_owned())
 }
@@ -147,7 +189,9 @@ fn targets<'a, 'b>(first: &str, tokens: &'b [Token<'a>]) -> Vec<&'b [Token<'a>]>
     let skipped = usize::from(after_first.first().is_some_and(|token| token.is("TABLE")));
     let rest = &after_first[skipped..];
     // A list of columns in brackets ends the name of the table too.
-    let is_end = |t: &Token<'_>| ends.iter().any(|e| t.is(e)) || (first != "UPDATE" && *t == Token::Sign('('));
+    let is_end = |t: &Token<'_>| {
+        ends.iter().any(|e| t.is(e)) || (first != "UPDATE" && *t == Token::Sign('('))
+    };
     let end = rest.iter().position(is_end).unwrap_or(rest.len());
     vec![&rest[..end]]
 }
@@ -160,7 +204,15 @@ fn is_record(target: &[Token<'_>]) -> bool {
 /// names with dots too; they stand elsewhere.
 fn other_database<'a>(target: &[Token<'a>], database: &str) -> Option<&'a str> {
     const BEFORE_TABLES: [&str; 9] = [
-        "INTO", "FROM", "JOIN", "ON", "IGNORE", "LOW_PRIORITY", "HIGH_PRIORITY", "QUICK", "EXISTS",
+        "INTO",
+        "FROM",
+        "JOIN",
+        "ON",
+        "IGNORE",
+        "LOW_PRIORITY",
+        "HIGH_PRIORITY",
+        "QUICK",
+        "EXISTS",
     ];
     let is_start = |place: usize| match place.checked_sub(1).map(|before| target[before]) {
         None | Some(Token::Sign(',')) => true,
@@ -184,15 +236,29 @@ fn resolves(first: &str, tokens: &[Token<'_>]) -> bool {
     let Some(set) = set.filter(|_| first == "UPDATE") else { return false };
     let tail = &tokens[set + 1..];
     let end = tail.iter().position(|token| token.is("WHERE")).unwrap_or(tail.len());
-    let name = tail.iter().take(end).take_while(|t| **t != Token::Sign('=')).filter_map(|t| t.name()).last();
+    let name = tail
+        .iter()
+        .take(end)
+        .take_while(|t| **t != Token::Sign('='))
+        .filter_map(|t| t.name())
+        .last();
     let one = !tail[..end].contains(&Token::Sign(','));
     one && name.is_some_and(|name| name.eq_ignore_ascii_case("state"))
 }
 
 fn refuse_tables(tokens: &[Token<'_>], database: &str) -> Option<String> {
     const BEYOND: [&str; 11] = [
-        "DATABASE", "SCHEMA", "USER", "ROLE", "EVENT", "SERVER", "TABLESPACE", "INSTANCE", "LOGFILE",
-        "UNDO", "SPATIAL REFERENCE",
+        "DATABASE",
+        "SCHEMA",
+        "USER",
+        "ROLE",
+        "EVENT",
+        "SERVER",
+        "TABLESPACE",
+        "INSTANCE",
+        "LOGFILE",
+        "UNDO",
+        "SPATIAL REFERENCE",
     ];
     // The kind of thing comes soon: CREATE OR REPLACE ALGORITHM = MERGE DEFINER = a @ b SQL SECURITY …
     let head: Vec<_> = tokens.iter().skip(1).take(14).copied().collect();
@@ -222,7 +288,9 @@ fn refuse_tables(tokens: &[Token<'_>], database: &str) -> Option<String> {
         ));
     }
     // The name itself; what follows it may have names with dots of its own.
-    let end = rest.iter().position(|t| *t == Token::Sign('(') || t.is("AS") || t.is("BEFORE") || t.is("AFTER"));
+    let end = rest
+        .iter()
+        .position(|t| *t == Token::Sign('(') || t.is("AS") || t.is("BEFORE") || t.is("AFTER"));
     other_database(&rest[..end.unwrap_or(rest.len()).min(8)], database).map(beyond)
 }
 
@@ -235,7 +303,10 @@ fn refuse_names(tokens: &[Token<'_>], changes: bool) -> Option<String> {
         if is_call && REACHING_FUNCTIONS.contains(&lower.as_str()) {
             return Some(format!("{lower}() is not allowed here"));
         }
-        if matches!(token, Token::Quoted(_)) && tokens.get(place + 1) == Some(&Token::Sign('.')) && name.contains('/') {
+        if matches!(token, Token::Quoted(_))
+            && tokens.get(place + 1) == Some(&Token::Sign('.'))
+            && name.contains('/')
+        {
             return Some(beyond(name));
         }
         if !lower.starts_with("dolt_") {
@@ -243,7 +314,10 @@ fn refuse_names(tokens: &[Token<'_>], changes: bool) -> Option<String> {
         }
         let reads = READING_FUNCTIONS.contains(&lower.as_str());
         let is_command = is_call && !reads && !is_column_list(tokens, place);
-        if is_command || tokens.first().is_some_and(|first| first.is("CREATE")) && is_program_call(tokens, place) {
+        if is_command
+            || tokens.first().is_some_and(|first| first.is("CREATE"))
+                && is_program_call(tokens, place)
+        {
             return Some(format!(
                 "{lower}() is not allowed here: the swarm commits, merges and moves branches \
                  itself; run the statements without it"

@@ -135,7 +135,8 @@ impl<'a> Scanner<'a> {
     fn skip_blanks(&mut self) {
         loop {
             let rest = self.rest();
-            let blank = rest.len() - rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\0').len();
+            let blank = rest.len()
+                - rest.trim_start_matches(|c: char| c.is_whitespace() || c == '\0').len();
             let comment = if rest[blank..].starts_with("/*") {
                 let inner = &rest[blank..];
                 self.has_hidden_code |= inner.starts_with("/*!") || inner.starts_with("/*M!");

@@ -7,11 +7,11 @@ use doltswarm_core::id::CommitHash;
 
 use super::commit::{Words, hash_value, require};
 use super::exec::reset;
+use super::record as book;
 use super::session::{During, Link, SqlError, number, text};
 use super::settle::{Settlement, Stop, impossible};
 use super::store::commit_text;
 use super::violations::{self, ADOPTING_PASSES, PASSES_MAX, Plan};
-use super::record as book;
 use crate::engine::record::{self, Record};
 use crate::engine::{CommitMeta, EngineError, EngineResult, MergeOutcome};
 

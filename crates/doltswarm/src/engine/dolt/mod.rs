@@ -15,8 +15,8 @@ use self::chunks::{DoltChunks, Pusher};
 use self::session::{During, Losses, Purpose, Session, text};
 use self::store::Inbox;
 use super::{
-    ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome,
-    MoveOutcome, Reader, TableDiff, Transaction,
+    ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
+    MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
 
 mod chunks;

@@ -72,7 +72,9 @@ pub struct DoltUrl {
 
 /// The text is not the address of a database on a Dolt server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this is not the address of a Dolt database: {what}; write mysql://USER@HOST:PORT/DATABASE")]
+#[error(
+    "this is not the address of a Dolt database: {what}; write mysql://USER@HOST:PORT/DATABASE"
+)]
 pub struct DoltUrlError {
     /// What is wrong. The address itself is left out: someone may have put a password in it.
     what: &'static str,
@@ -185,7 +187,8 @@ mod tests {
     fn a_password_in_an_address_is_refused_and_not_repeated() {
         let error = "mysql://ann:s3cret@h/x".parse::<DoltUrl>().unwrap_err().to_string();
         assert!(error.contains("password") && !error.contains("s3cret"), "{error}");
-        for text in ["", "http://x/y", "mysql://h", "mysql://h/", "mysql://h:x/y", "mysql://h/a/b"] {
+        for text in ["", "http://x/y", "mysql://h", "mysql://h/", "mysql://h:x/y", "mysql://h/a/b"]
+        {
             assert!(text.parse::<DoltUrl>().is_err(), "{text}");
         }
         for text in ["mysql://h/mysql", "mysql://h/x?tls=1", "mysql://h/x%2", "mysql://h/x`y"] {

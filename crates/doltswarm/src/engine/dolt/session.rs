@@ -210,7 +210,11 @@ impl Link {
     }
 
     /// Runs a statement and returns its rows.
-    pub(super) fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, SqlError> {
+    pub(super) fn rows(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Vec<Value>>, SqlError> {
         Ok(self.read(sql, params, usize::MAX)?.0.rows)
     }
 
@@ -259,7 +263,10 @@ impl Link {
             return Err(SqlError::Lost(lost.clone()));
         }
         let result = if params.is_empty() {
-            self.conn.query_iter(sql).map_err(SqlError::from).and_then(|r| drain(r, columns, changed, take))
+            self.conn
+                .query_iter(sql)
+                .map_err(SqlError::from)
+                .and_then(|r| drain(r, columns, changed, take))
         } else {
             let params = Params::Positional(params.iter().map(to_server).collect());
             let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);
@@ -302,11 +309,7 @@ fn drain<P: mysql::prelude::Protocol>(
 }
 
 /// Opens a connection.
-pub(super) fn open(
-    options: &DoltOptions,
-    purpose: Purpose,
-    losses: &Losses,
-) -> EngineResult<Link> {
+pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> EngineResult<Link> {
     let url = &options.url;
     let password = options.password.read()?;
     let database = (purpose != Purpose::Server).then(|| url.database.clone());

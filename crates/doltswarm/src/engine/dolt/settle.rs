@@ -93,7 +93,8 @@ impl<'a> Settlement<'a> {
                 winner: conflict.theirs.as_ref().map(|row| table.json(row)),
             });
         }
-        let want = |conflict: &RowConflict| Want { key: table.key_of(conflict.any()), kept: vec![] };
+        let want =
+            |conflict: &RowConflict| Want { key: table.key_of(conflict.any()), kept: vec![] };
         self.adopt(table, conflicts.iter().map(want).collect())
     }
 
@@ -371,9 +372,8 @@ impl Layout {
         // three counts for a table without a primary key.
         let run = |from: usize, prefix: &str| {
             let names = columns.get(from..)?.iter();
-            let names: Vec<String> = names
-                .map_while(|name| name.strip_prefix(prefix).map(str::to_owned))
-                .collect();
+            let names: Vec<String> =
+                names.map_while(|name| name.strip_prefix(prefix).map(str::to_owned)).collect();
             Some((from, names))
         };
         let base = run(1, "base_")?;
@@ -393,9 +393,8 @@ impl Layout {
             table.pick(names, values)
         };
         let (our_type, their_type) = (text(row.get(self.our_diff)), text(row.get(self.their_diff)));
-        let counts = self.counts.map_or([0; 3], |from| {
-            [0, 1, 2].map(|place| number(row.get(from + place)))
-        });
+        let counts =
+            self.counts.map_or([0; 3], |from| [0, 1, 2].map(|place| number(row.get(from + place))));
         RowConflict {
             base: (our_type != "added").then(|| side(0)),
             ours: (our_type != "removed").then(|| side(1)),

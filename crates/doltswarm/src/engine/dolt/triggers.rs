@@ -2,7 +2,7 @@
 //!
 //! The texts of users' statements are judged, but what they set off is not in them.
 
-use super::session::{Link, During, text};
+use super::session::{During, Link, text};
 use crate::engine::{EngineError, EngineResult};
 
 /// Fails where the database has a trigger or a view that calls the engine's version control.

@@ -49,7 +49,8 @@ fn from_bytes(bytes: Vec<u8>, column: &Column) -> Value {
             | MYSQL_TYPE_YEAR
     );
     // A sum of integers is a decimal without a fraction.
-    let is_whole = matches!(kind, MYSQL_TYPE_NEWDECIMAL | MYSQL_TYPE_DECIMAL) && column.decimals() == 0;
+    let is_whole =
+        matches!(kind, MYSQL_TYPE_NEWDECIMAL | MYSQL_TYPE_DECIMAL) && column.decimals() == 0;
     let is_bytes = column.character_set() == BINARY
         && matches!(
             kind,

@@ -46,8 +46,7 @@ impl Plan {
 
 /// The tables that have violations, sorted.
 pub(super) fn tables(link: &mut Link) -> EngineResult<Vec<String>> {
-    let sql =
-        "SELECT `table` FROM dolt_constraint_violations WHERE num_violations > 0 ORDER BY 1";
+    let sql = "SELECT `table` FROM dolt_constraint_violations WHERE num_violations > 0 ORDER BY 1";
     let rows = link.rows(sql, &[]).during("list the violations")?;
     Ok(rows.iter().map(|row| text(row.first()).to_owned()).collect())
 }
@@ -77,9 +76,9 @@ pub(super) fn verify(
     let schema = schema.into_iter().flatten().next().unwrap_or_default();
     let keys = link.rows(sql, &[schema]).during("read the foreign keys")?;
     let changed = names.clone();
-    let refers = keys.iter().filter(|row| {
-        changed.iter().any(|name| name.eq_ignore_ascii_case(text(row.get(1))))
-    });
+    let refers = keys
+        .iter()
+        .filter(|row| changed.iter().any(|name| name.eq_ignore_ascii_case(text(row.get(1)))));
     names.extend(refers.map(|row| text(row.first()).to_owned()));
     names.sort();
     names.dedup();

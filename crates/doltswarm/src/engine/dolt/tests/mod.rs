@@ -13,6 +13,7 @@ use crate::engine::conformance::{Backend, Pair, Side, chunks_of, conformance_tes
 use crate::engine::{ChunkFormat, Engine};
 
 mod own;
+mod race;
 mod server;
 
 conformance_tests!(super::pair);

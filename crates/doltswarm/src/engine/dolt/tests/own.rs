@@ -1,7 +1,5 @@
 //! What only Dolt has: other programs on the same database, and a server that goes away.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use doltswarm_core::commit::ConflictPolicy;
 use mysql::prelude::Queryable;
 use serde_json::json;
@@ -62,68 +60,6 @@ fn main_goes_to_a_join_commit_and_counts_as_the_tip() {
     assert_eq!(pair.b.move_main(&main, &commit).unwrap(), MoveOutcome::Moved);
     assert_eq!(pair.query("SELECT count(*) FROM t"), json!([[3]]));
     assert_eq!(pair.a.state_hash().unwrap(), pair.b.state_hash().unwrap());
-}
-
-/// Other programs commit all the time while main moves to and fro between folds: nothing that they
-/// were told is committed may be lost.
-#[test]
-fn commits_of_others_during_moves_are_never_lost() {
-    let Some((mut pair, all)) = pair_at() else { return };
-    let split = pair.split(TABLE, "INSERT INTO t VALUES (2, 2)", "INSERT INTO t VALUES (3, 3)");
-    let stop = AtomicBool::new(false);
-    let writes = |name: i64| {
-        let mut conn = connect(&all[0]);
-        let mut made = Vec::new();
-        conn.query_drop(format!("CREATE TABLE IF NOT EXISTS w{name} (id INT PRIMARY KEY)")).unwrap();
-        for n in 0.. {
-            if stop.load(Ordering::Relaxed) {
-                break;
-            }
-            conn.query_drop("SET autocommit = 0").unwrap();
-            let done = conn
-                .query_drop("START TRANSACTION")
-                .and_then(|()| conn.query_drop(format!("INSERT INTO w{name} VALUES ({n})")))
-                .and_then(|()| {
-                    let sql = format!("CALL DOLT_COMMIT('-A', '-m', 'w{name} {n}')");
-                    conn.query_first::<String, _>(sql)
-                });
-            match done {
-                Ok(Some(_)) => made.push(n),
-                _ => conn.query_drop("ROLLBACK").unwrap(),
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        made
-    };
-    let moves = std::thread::scope(|scope| {
-        let writers: Vec<_> = (0..2).map(|name| scope.spawn(move || writes(name))).collect();
-        let mut moves = 0;
-        let policy = ConflictPolicy::Settle;
-        let began = std::time::Instant::now();
-        while began.elapsed() < std::time::Duration::from_secs(6) {
-            // The other head sorts before what main has now: a fold that does not descend from main.
-            let main = pair.a.main().unwrap();
-            let outcome = pair.a.merge(&split.theirs, &main, policy).unwrap();
-            let MergeOutcome::Merged { commit, .. } = outcome else { panic!("{outcome:?}") };
-            match pair.a.move_main(&main, &commit) {
-                Ok(MoveOutcome::Moved) => moves += 1,
-                Ok(_) | Err(EngineError::Busy) => {}
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-        stop.store(true, Ordering::Relaxed);
-        let made: Vec<Vec<i64>> = writers.into_iter().map(|w| w.join().unwrap()).collect();
-        for (name, made) in made.iter().enumerate() {
-            let rows = query(pair.a.as_ref(), &format!("SELECT id FROM w{name} ORDER BY id"));
-            let rows: Vec<i64> =
-                rows.as_array().unwrap().iter().map(|row| row[0].as_i64().unwrap()).collect();
-            let lost: Vec<_> = made.iter().filter(|n| !rows.contains(n)).collect();
-            assert!(lost.is_empty(), "w{name}: {} of {} lost", lost.len(), made.len());
-            assert!(!made.is_empty(), "nothing was written");
-        }
-        moves
-    });
-    assert!(moves > 5, "main moved only {moves} times");
 }
 
 #[test]
@@ -201,7 +137,8 @@ fn two_databases_on_one_server_do_not_mix() {
     let Some((mut a, _, _dir)) = founded() else { return };
     let Some((mut b, _, _other)) = founded() else { return };
     a.exec_and_commit(&[TABLE.into()], &meta_at("a", 1_700_000_001)).unwrap();
-    let error = b.exec_and_commit(&["INSERT INTO t VALUES (5, 5)".into()], &meta_at("b", 1)).unwrap_err();
+    let error =
+        b.exec_and_commit(&["INSERT INTO t VALUES (5, 5)".into()], &meta_at("b", 1)).unwrap_err();
     assert!(matches!(error, EngineError::Rejected { .. }), "{error:?}");
     let other = a.options.url.database.clone();
     let sql = format!("INSERT INTO {other}.t VALUES (5, 5)");
