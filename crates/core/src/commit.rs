@@ -168,7 +168,7 @@ mod tests {
     fn hashes_are_written_as_each_engine_does() {
         let hash = CommitHash::from_bytes([0xfe; 20]);
         let texts = [EngineKind::DoltLite, EngineKind::Dolt].map(|kind| kind.write_hash(&hash));
-        assert_eq!(texts, ["fe".repeat(20), "vrvfrvnu".repeat(4)]);
+        assert_eq!(texts, ["fe".repeat(20), "vrvftvnu".repeat(4)]);
         for (kind, text) in [EngineKind::DoltLite, EngineKind::Dolt].into_iter().zip(&texts) {
             assert_eq!(kind.read_hash(text), Ok(hash));
             assert!(kind.read_hash(&text[1..]).is_err());
