@@ -1,8 +1,8 @@
 //! What a commit is to the swarm: a user commit or a merge commit.
 
-use data_encoding::BASE32_DNSSEC;
+use data_encoding::BASE32HEX_NOPAD;
 
-use crate::id::{CommitHash, PeerId};
+use crate::id::{CommitHash, ParseIdError, PeerId};
 
 /// The author name of every merge commit.
 pub const MERGE_AUTHOR_NAME: &str = "doltswarm";
@@ -71,7 +71,7 @@ pub fn merge_message(ours: &CommitHash, theirs: &CommitHash) -> String {
 /// The message of the join commit of the fold's tip `tip` and the old main `main`. Only Dolt's
 /// databases have such commits, so the hashes are written as Dolt does: 32 digits to base 32.
 pub fn join_message(tip: &CommitHash, main: &CommitHash) -> String {
-    let [tip, main] = [tip, main].map(|hash| BASE32_DNSSEC.encode(hash.as_bytes()));
+    let [tip, main] = [tip, main].map(|hash| EngineKind::Dolt.write_hash(hash));
     format!("join {main} to {tip}")
 }
 
@@ -132,5 +132,48 @@ impl EngineKind {
     /// Reads the word for it.
     pub fn from_word(word: &str) -> Option<Self> {
         [Self::DoltLite, Self::Dolt].into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Writes a hash as the engine does: DoltLite in hexadecimal, Dolt in the base 32 whose digits are
+    /// `0-9a-v`.
+    pub fn write_hash(self, hash: &CommitHash) -> String {
+        match self {
+            Self::DoltLite => hash.to_string(),
+            Self::Dolt => BASE32HEX_NOPAD.encode(hash.as_bytes()).to_ascii_lowercase(),
+        }
+    }
+
+    /// Reads a hash as [`Self::write_hash`] writes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ParseIdError`] where the text is not one, in either case of letters for Dolt.
+    pub fn read_hash(self, text: &str) -> Result<CommitHash, ParseIdError> {
+        match self {
+            Self::DoltLite => text.parse(),
+            Self::Dolt => BASE32HEX_NOPAD
+                .decode(text.to_ascii_uppercase().as_bytes())
+                .ok()
+                .and_then(|bytes| CommitHash::from_slice(&bytes))
+                .ok_or_else(|| ParseIdError::new("commit hash", "32 digits of 0-9 and a-v", text)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_written_as_each_engine_does() {
+        let hash = CommitHash::from_bytes([0xfe; 20]);
+        let texts = [EngineKind::DoltLite, EngineKind::Dolt].map(|kind| kind.write_hash(&hash));
+        assert_eq!(texts, ["fe".repeat(20), "vrvfrvnu".repeat(4)]);
+        for (kind, text) in [EngineKind::DoltLite, EngineKind::Dolt].into_iter().zip(&texts) {
+            assert_eq!(kind.read_hash(text), Ok(hash));
+            assert!(kind.read_hash(&text[1..]).is_err());
+        }
+        let error = EngineKind::Dolt.read_hash("xyz").unwrap_err().to_string();
+        assert_eq!(error, "`xyz` is not a commit hash: expected 32 digits of 0-9 and a-v");
     }
 }

@@ -5,13 +5,20 @@ use std::str::FromStr;
 
 use data_encoding::HEXLOWER;
 
-/// The text given is not the lower-case hexadecimal form of an id.
+/// The text given is not the form that an id is written in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a {what}: expected {digits} hexadecimal digits")]
+#[error("`{text}` is not a {what}: expected {expected}")]
 pub struct ParseIdError {
     what: &'static str,
-    digits: usize,
+    expected: String,
     text: String,
+}
+
+impl ParseIdError {
+    pub(crate) fn new(what: &'static str, expected: impl Into<String>, text: &str) -> Self {
+        // A hostile text must not become a long log line.
+        Self { what, expected: expected.into(), text: text.chars().take(80).collect() }
+    }
 }
 
 macro_rules! id {
@@ -65,11 +72,9 @@ macro_rules! id {
                     .decode(text.as_bytes())
                     .ok()
                     .and_then(|bytes| Self::from_slice(&bytes))
-                    .ok_or_else(|| ParseIdError {
-                        what: $what,
-                        digits: 2 * $bytes,
-                        // A hostile text must not become a long log line.
-                        text: text.chars().take(80).collect(),
+                    .ok_or_else(|| {
+                        let expected = format!("{} hexadecimal digits", 2 * $bytes);
+                        ParseIdError::new($what, expected, text)
                     })
             }
         }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use doltswarm_core::commit::EngineKind;
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::{DIFFERENCE_BASES_MAX, PULL_COMMITS_MAX};
 use doltswarm_core::membership::{Grant, Role, SignedGrant};
@@ -106,9 +105,6 @@ impl Driver {
                 "swarm differs: the ticket names {}, this node is in {}",
                 ask.swarm, founding.swarm
             )));
-        }
-        if founding.engine != EngineKind::DoltLite {
-            return Err(Refusal::Internal("joining is not supported on this engine".into()));
         }
         // A member that lost the answer may ask again; the ticket is not used up twice.
         if !self.shared.membership().is_member(&from) {

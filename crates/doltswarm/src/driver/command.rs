@@ -292,8 +292,8 @@ impl Driver {
         let (reached, peers) = match &what.commit {
             None => self.check_in_step(what.peers),
             Some(text) => {
-                let commit: CommitHash =
-                    text.parse().map_err(|error| PeersError::Invalid(format!("{error}")))?;
+                let commit = self.shared.founding.engine.read_hash(text);
+                let commit = commit.map_err(|error| PeersError::Invalid(error.to_string()))?;
                 self.check_commit(&commit, what.peers)
             }
         };

@@ -72,7 +72,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Writes `hash` the way the engine does.
     pub(crate) fn text(&self, hash: &CommitHash) -> String {
-        hash.to_string()
+        self.founding.engine.write_hash(hash)
     }
 
     /// Writes hashes the way the engine does.

@@ -123,8 +123,9 @@ impl Swarm {
         to: Option<&str>,
         limit: usize,
     ) -> Result<DiffReport, QueryError> {
+        let engine = self.inner.shared.founding.engine;
         let parse = |text: &str| {
-            text.parse::<CommitHash>().map_err(|error| QueryError::NotFound(error.to_string()))
+            engine.read_hash(text).map_err(|error| QueryError::NotFound(error.to_string()))
         };
         let (from, to) = (from.map(parse).transpose()?, to.map(parse).transpose()?);
         let (from, to, tables) = self
@@ -132,6 +133,7 @@ impl Swarm {
             .await
             .map_err(|error| match error {
                 QueryError::Engine(EngineError::NoSuchCommit(commit)) => {
+                    let commit = engine.write_hash(&commit);
                     QueryError::NotFound(format!("there is no commit {commit} here"))
                 }
                 error => error,

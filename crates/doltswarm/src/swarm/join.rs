@@ -13,12 +13,13 @@ use doltswarm_core::membership::{Membership, SignedGrant};
 use doltswarm_core::message::SignedCommit;
 use doltswarm_core::walk::Found;
 
+use super::database::{Database, format_of};
 use super::layout::Layout;
 use super::newcomer::Newcomer;
-use super::open::{check_name, database_error, file_error, store_error, write_config};
+use super::open::{check_name, file_error, store_error, write_config};
 use super::{JoinError, JoinOptions, JoinProgress, OpenError, Swarm};
 use crate::driver::{FetchError, collect, fetch_chunks, resolve_all, roots, verify_signatures};
-use crate::engine::{ChunkFormat, ChunkSource, DoltLite, DoltLiteFormat, Engine};
+use crate::engine::{ChunkFormat, ChunkSource};
 use crate::identity::Identity;
 use crate::net::{
     CallError, DialError, JoinAnswer, JoinAsk, NetConfig, Network, PeerLink, PeerService,
@@ -51,14 +52,14 @@ impl Swarm {
         if layout.is_node() {
             return Err(OpenError::AlreadyANode { dir: dir.to_owned() }.into());
         }
-        if layout.database().exists() {
-            return Err(OpenError::InTheWay { path: layout.database() }.into());
+        if let Some(path) = layout.in_the_way() {
+            return Err(OpenError::InTheWay { path }.into());
         }
         std::fs::create_dir_all(dir).map_err(|source| file_error("create", dir, source))?;
         let lock = layout.lock()?;
         layout.prepare()?;
         let identity = super::open::key_of(dir)?;
-        let format: Arc<dyn ChunkFormat> = Arc::new(DoltLiteFormat);
+        let format = format_of(EngineKind::DoltLite)?;
         let door = Arc::new(Newcomer::default());
         let bind = match options.bind.is_empty() {
             true => any_port_towards(&ticket.addresses),
@@ -288,11 +289,11 @@ fn clone(
     mut signatures: BTreeMap<CommitHash, SignedCommit>,
     staging: &Arc<Staging>,
 ) -> Result<(Vec<UserCommit>, Vec<SignedCommit>), JoinError> {
-    let path = building.database();
-    let failed = |error| JoinError::Open(database_error(&path, error));
+    let database = Database::of(founding.engine, building)?;
+    let failed = |error| JoinError::Open(database.failed(error));
     let source = || Arc::clone(staging) as Arc<dyn ChunkSource>;
     let (first, rest) = heads.split_first().expect("because the caller checked that there is one");
-    let mut engine = DoltLite::clone_from(&path, source(), first).map_err(failed)?;
+    let mut engine = database.clone_from(source(), first)?;
     for head in rest {
         engine.ingest(source(), head).map_err(failed)?;
     }
@@ -307,7 +308,7 @@ fn clone(
         UserCommit { hash: founding.founding, builds_on: Vec::new(), signer: founding.founder };
     graph.insert(root.clone()).map_err(|error| misbehaved(error.to_string()))?;
     store.add_commits(&[root], &[signed]).map_err(store_error)?;
-    let infos = collect(&mut engine, store, heads).map_err(failed)?;
+    let infos = collect(engine.as_mut(), store, heads).map_err(failed)?;
     let found =
         resolve_all(&graph, heads, &infos).map_err(|error| misbehaved(error.to_string()))?.found;
     let (mut commits, mut kept) = (Vec::new(), Vec::new());

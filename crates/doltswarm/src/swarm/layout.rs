@@ -20,8 +20,19 @@ impl Layout {
         &self.dir
     }
 
+    /// The database's file; where a server has the database, there is none.
     pub(crate) fn database(&self) -> PathBuf {
         self.dir.join("database.db")
+    }
+
+    /// The folder through which chunks go to and from a server.
+    pub(crate) fn exchange(&self) -> PathBuf {
+        self.dir.join("dolt")
+    }
+
+    /// What is in the directory of either.
+    pub(crate) fn in_the_way(&self) -> Option<PathBuf> {
+        [self.database(), self.exchange()].into_iter().find(|path| path.exists())
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -50,9 +61,9 @@ impl Layout {
     fn is_half_in_place(&self) -> bool {
         let building = Self::new(&self.building());
         !self.store().exists()
-            && self.database().exists()
+            && self.in_the_way().is_some()
             && building.store().exists()
-            && !building.database().exists()
+            && building.in_the_way().is_none()
     }
 
     pub(crate) fn lock(&self) -> Result<DirLock, OpenError> {
@@ -76,14 +87,19 @@ impl Layout {
     /// there already stays.
     pub(crate) fn put_in_place(&self) -> Result<(), OpenError> {
         let building = Self::new(&self.building());
-        let database = self.database();
-        if database.exists() {
-            return Err(OpenError::InTheWay { path: database });
+        if let Some(path) = self.in_the_way() {
+            return Err(OpenError::InTheWay { path });
         }
         if !self.config().exists() {
             rename(&building.config(), &self.config())?;
         }
-        rename(&building.database(), &database)?;
+        for (from, to) in
+            [(building.database(), self.database()), (building.exchange(), self.exchange())]
+        {
+            if from.exists() {
+                rename(&from, &to)?;
+            }
+        }
         self.put_store_in_place()
     }
 

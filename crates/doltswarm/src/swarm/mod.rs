@@ -1,6 +1,7 @@
 //! The library's face: one value that keeps one database in step with its peers.
 
 mod ask;
+mod database;
 mod error;
 mod event;
 mod join;

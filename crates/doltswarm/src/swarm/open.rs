@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use doltswarm_core::commit::{EngineKind, UserCommit};
+use doltswarm_core::commit::UserCommit;
 use doltswarm_core::id::{PeerId, SwarmId};
 use doltswarm_core::limits::{EVENTS_BUFFERED_MAX, NAME_BYTES_MAX, SETTLE_AT_OPEN_TIMEOUT};
 use doltswarm_core::membership::{Membership, SignedGrant};
 use doltswarm_core::sign::sign_commit;
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::database::{Database, format_of};
 use super::layout::Layout;
 use super::{InitOptions, Inner, OpenError, OpenOptions, Running, Swarm};
 use crate::config::{Config, ConfigError};
 use crate::driver::{Driver, DriverParts, EngineHandle, Service, Shared, Stopped, recover};
-use crate::engine::{ChunkFormat, CommitMeta, DoltLite, DoltLiteFormat, Engine, EngineError};
+use crate::engine::{CommitMeta, Engine, EngineError};
 use crate::identity::{Identity, IdentityError};
 use crate::lock::DirLock;
 use crate::net::{NetConfig, Network};
@@ -82,16 +83,14 @@ impl Swarm {
     /// [`OpenError::AlreadyANode`], [`OpenError::EngineUnsupported`], [`OpenError::Database`] where
     /// `options.from` is not a database of the engine. Nothing is left in `dir` but an empty folder.
     pub async fn init(dir: &Path, options: InitOptions) -> Result<Self, OpenError> {
-        if options.engine != EngineKind::DoltLite {
-            return Err(OpenError::EngineUnsupported { engine: options.engine.as_str() });
-        }
+        format_of(options.engine)?;
         check_name(&options.name)?;
         let layout = Layout::new(dir);
         if layout.is_node() {
             return Err(OpenError::AlreadyANode { dir: dir.to_owned() });
         }
-        if layout.database().exists() {
-            return Err(OpenError::InTheWay { path: layout.database() });
+        if let Some(path) = layout.in_the_way() {
+            return Err(OpenError::InTheWay { path });
         }
         std::fs::create_dir_all(dir).map_err(|source| file_error("create", dir, source))?;
         let lock = layout.lock()?;
@@ -133,17 +132,12 @@ impl Swarm {
         let identity = Identity::load(dir).map_err(|error| OpenError::Key(error.to_string()))?;
         let store = Store::open(dir).map_err(store_error)?;
         let founding = store.founding().clone();
-        let database = layout.database();
-        let path = database.clone();
-        let engine = tokio::task::spawn_blocking(move || DoltLite::open(&path))
-            .await
-            .map_err(|_| OpenError::Store("opening was interrupted".into()))?
-            .map_err(|error| match error {
-                EngineError::Corrupt { message } => OpenError::Damaged { what: message },
-                error => database_error(&database, error),
-            })?;
+        let database = Database::of(founding.engine, &layout)?;
+        let opened = tokio::task::spawn_blocking(move || database.open().map(|e| (e, database)));
+        let (engine, database) =
+            opened.await.map_err(|_| OpenError::Store("opening was interrupted".into()))??;
         let parts = Parts { identity, store, founding, name: config.name.clone() };
-        let (inner, inputs, recovered) = parts.assemble(dir, Box::new(engine), lock).await?;
+        let (inner, inputs, recovered) = parts.assemble(dir, &database, engine, lock).await?;
         let network = match options.network {
             false => None,
             true => Some(listen(&inner.shared, &config, &options).await?),
@@ -180,11 +174,8 @@ impl Swarm {
 /// Makes the key, the database and the store.
 fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
     let building = Layout::new(&layout.building());
-    let path = building.database();
-    let mut engine = match &options.from {
-        Some(from) => DoltLite::copy_from(from, &path).map_err(|e| database_error(from, e))?,
-        None => DoltLite::create(&path).map_err(|e| database_error(&path, e))?,
-    };
+    let database = Database::of(options.engine, &building)?;
+    let mut engine = database.create(options.from.as_deref())?;
     let had_key = layout.key().exists();
     let identity = key_of(layout.dir())?;
     let result = (|| {
@@ -193,7 +184,7 @@ fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
         let message =
             format!("found a swarm\n\npolicy: {policy}\nengine: {}", options.engine.as_str());
         let meta = commit_meta(&options.name, &me, &message);
-        let commit = engine.found(&meta).map_err(|error| database_error(&path, error))?;
+        let commit = engine.found(&meta).map_err(|error| database.failed(error))?;
         drop(engine);
         let swarm = SwarmId::derive(&me, &commit);
         let founding = Founding {
@@ -260,14 +251,15 @@ impl Parts {
     async fn assemble(
         self,
         dir: &Path,
+        database: &Database,
         engine: Box<dyn Engine>,
         lock: DirLock,
     ) -> Result<(Assembled, Inputs, crate::driver::Recovered), OpenError> {
         let Self { identity, store, founding, name } = self;
         let layout = Layout::new(dir);
         let engine_version = engine.version();
-        let chunks = engine.chunks().map_err(|error| database_error(&layout.database(), error))?;
-        let format: Arc<dyn ChunkFormat> = Arc::new(DoltLiteFormat);
+        let chunks = engine.chunks().map_err(|error| database.failed(error))?;
+        let format = format_of(founding.engine)?;
         let staging = Staging::open(dir, Arc::clone(&format))
             .map_err(|error| OpenError::Store(error.to_string()))?;
         let mut membership = Membership::new(founding.swarm, founding.founder);
