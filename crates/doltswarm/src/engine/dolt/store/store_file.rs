@@ -97,6 +97,12 @@ impl StoreFile {
         self.index.len()
     }
 
+    /// The hashes of the chunks, sorted.
+    #[cfg(test)]
+    pub(super) fn hashes(&self) -> Vec<ChunkHash> {
+        self.index.hashes()
+    }
+
     /// How many of the chunks are packed with a dictionary.
     #[cfg(test)]
     pub(super) fn with_dictionary(&self) -> usize {

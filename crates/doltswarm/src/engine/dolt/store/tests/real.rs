@@ -8,7 +8,7 @@ use super::super::hash::text;
 use super::super::message::{Expected, Kind, Link, links};
 use super::super::{ChunkSource, DoltFormat, Inbox, Spool, commit_text};
 use super::cli::Repo;
-use crate::engine::{ChunkFormat, ChunkReader};
+use crate::engine::{ChunkFormat, ChunkReader, EngineError};
 
 /// Tables of all sorts: keys and indexes, large values, documents, no key, a foreign key, checks.
 const TABLES: &str = "
@@ -158,33 +158,77 @@ fn large_maps_and_documents_and_merge_artifacts_are_walked() {
     assert!(found.contains("Names"), "{found:?}");
 }
 
+/// Rows enough that Dolt makes a dictionary: it wants a thousand chunks to learn from.
+const MANY: &str = "CREATE TABLE many (id INT PRIMARY KEY, a VARCHAR(100), b VARCHAR(100));
+    INSERT INTO many SELECT t.id * 12 + c.id, SHA1(t.id * 12 + c.id), CONCAT('row ', SHA1(t.id - c.id))
+        FROM t JOIN t c ON c.id < 12";
+
+fn with_dictionary(spool: &Spool) -> usize {
+    spool.files().iter().map(|file| file.with_dictionary()).sum()
+}
+
 #[test]
 fn archives_are_read_as_table_files_are() {
     let Some(mut repo) = Repo::new() else { return };
     repo.archives = true;
     let dir = tempfile::tempdir().unwrap();
     let mut spool = spool(&repo, &dir);
-    let first = repo.commit(TABLES);
+    repo.commit(TABLES);
+    push(&repo, &mut spool);
+    assert_eq!(with_dictionary(&spool), 0);
+    let second = repo.commit(MANY);
     push(&repo, &mut spool);
     let names = std::fs::read_dir(spool.dir()).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
     assert!(names.iter().any(|name| name.ends_with(".darc")), "{names:?}");
-    let below = walk(&mut spool, first);
-    assert!(below.len() > 100, "{}", below.len());
-    let zipped = spool.files().iter().map(|file| file.with_dictionary()).sum::<usize>();
-    eprintln!("{zipped} of {} chunks with a dictionary", spool.chunks());
+    // A plain store has no journal, which is a file of this name.
+    assert!(!names.contains(&"v".repeat(32)), "{names:?}");
+    // More than that are only the roots, one or two for each push.
+    let others = spool.chunks() - walk(&mut spool, second).len();
+    assert!(others <= 4, "{others}");
+    let without = spool.chunks() - with_dictionary(&spool);
+    assert!(with_dictionary(&spool) > 100 && without > 100, "both forms are there: {without}");
+
+    // Damage anywhere is an error, or does not matter; never a panic, never another chunk.
+    let largest = spool.files().into_iter().max_by_key(|file| file.bytes()).unwrap();
+    let path = spool.dir().join(text(&largest.name()) + ".darc");
+    let good = std::fs::read(&path).unwrap();
+    let hashes = largest.hashes();
+    let step = hashes.len() / 20;
+    let asked = hashes.iter().step_by(step).copied().collect::<Vec<_>>();
+    let read = || Spool::open(spool.dir()).and_then(|mut spool| spool.get_many(&asked));
+    let right = read().unwrap();
+    let mut errors = 0;
+    for n in 0..150 {
+        let mut bytes = good.clone();
+        // All over the file, its dictionary at the front and its index and footer at the end.
+        let at = match n % 3 {
+            0 => n * 7_919 * 31 % bytes.len(),
+            1 => n * 97 % 20_000,
+            _ => bytes.len() - 1 - n * 3 % 300,
+        };
+        bytes[at] ^= 1 << (n % 8);
+        std::fs::write(&path, bytes).unwrap();
+        match read() {
+            Ok(got) => {
+                assert!(got.iter().zip(&right).all(|(got, right)| got.is_none() || got == right))
+            }
+            Err(error) => {
+                assert!(matches!(error, EngineError::Corrupt { .. }), "{error}");
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 10, "{errors}");
 }
 
 #[test]
 fn what_the_collector_leaves_is_read() {
     let Some(repo) = Repo::new() else { return };
-    let first = repo.commit(TABLES);
-    repo.commit("UPDATE t SET a = a + 1");
+    repo.commit(TABLES);
+    let second = repo.commit(MANY);
     repo.dolt(&["gc"]);
-    let noms = repo.noms();
-    let mut spool = Spool::open(noms.join("oldgen")).unwrap();
-    let below = walk(&mut spool, first);
-    assert!(below.len() > 100, "{}", below.len());
-    let zipped = spool.files().iter().map(|file| file.with_dictionary()).sum::<usize>();
-    assert!(zipped > 100, "{zipped} of {} chunks have a dictionary", spool.chunks());
+    let mut spool = Spool::open(repo.noms().join("oldgen")).unwrap();
+    assert!(walk(&mut spool, second).len() > 1_000);
+    assert!(with_dictionary(&spool) > 100, "none of {}", spool.chunks());
 }
