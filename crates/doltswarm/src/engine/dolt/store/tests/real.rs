@@ -139,23 +139,41 @@ fn what_dolt_pushes_is_read_and_what_the_inbox_holds_is_fetched() {
 }
 
 #[test]
-fn large_maps_and_documents_and_merge_artifacts_are_walked() {
+fn the_rarer_kinds_are_walked() {
     let Some(repo) = Repo::new() else { return };
     let dir = tempfile::tempdir().unwrap();
     let mut spool = spool(&repo, &dir);
     // Enough tables that the map of them is a tree of its own.
-    let tables =
-        (0..250).map(|n| format!("CREATE TABLE a_table_with_a_long_name_{n} (id INT PRIMARY KEY)"));
-    repo.commit(&tables.collect::<Vec<_>>().join(";"));
-    let parts = (0..4000).map(|n| format!("\"key {n}\": {{\"v\": \"{}\"}}", n * 7919));
-    let document = format!("{{{}}}", parts.collect::<Vec<_>>().join(", "));
-    let commit = repo.commit(&format!(
-        "CREATE TABLE d (id INT PRIMARY KEY, j JSON); INSERT INTO d VALUES (1, '{document}')"
-    ));
+    let table = |n| format!("CREATE TABLE a_table_with_a_long_name_{n} (id INT PRIMARY KEY)");
+    repo.commit(&(0..250).map(table).collect::<Vec<_>>().join(";"));
+    // A document and values so large that they are trees of several levels; indexes of other kinds.
+    repo.commit(
+        "SET @@group_concat_max_len = 10000000;
+         CREATE TABLE d (id INT PRIMARY KEY, j JSON, b LONGBLOB);
+         INSERT INTO d WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 6000)
+            SELECT 1, CAST(CONCAT('{', GROUP_CONCAT(CONCAT('\"key ', n, '\": {\"v\": \"', REPEAT('x', n % 300), '\"}')), '}') AS JSON),
+                REPEAT('blob', 1000000) FROM s",
+    );
+    repo.commit(
+        "CREATE TABLE vec (id INT PRIMARY KEY, v JSON NOT NULL, VECTOR INDEX i (v));
+         INSERT INTO vec WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 300)
+            SELECT n, CAST(CONCAT('[', n, ',', n % 7, ',', n % 31, ']') AS JSON) FROM s",
+    );
+    // Violations that someone committed by force.
+    repo.sql(
+        "CREATE TABLE p (id INT PRIMARY KEY); CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id));
+         SET @@foreign_key_checks = 0; SET @@dolt_force_transaction_commit = 1;
+         INSERT INTO c WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 2000) SELECT n, n FROM s;
+         CALL DOLT_COMMIT('-A', '-m', 'broken'); CALL DOLT_VERIFY_CONSTRAINTS('--all');
+         CALL DOLT_COMMIT('-A', '--force', '-m', 'by force')",
+    );
+    let commit = repo.head("main");
     push(&repo, &mut spool);
     let below = walk(&mut spool, commit);
     let found = kinds(&mut spool, &below);
-    assert!(found.contains("Names"), "{found:?}");
+    for kind in ["Names", "Vectors", "Artifacts", "Blob"] {
+        assert!(found.contains(kind), "no {kind} in {found:?}");
+    }
 }
 
 /// Rows enough that Dolt makes a dictionary: it wants a thousand chunks to learn from.
