@@ -4,6 +4,8 @@ use data_encoding::BASE32_DNSSEC;
 
 use crate::id::{CommitHash, ParseIdError, PeerId};
 
+use crate::id::{CommitHash, ParseIdError, PeerId};
+
 /// The author name of every merge commit.
 pub const MERGE_AUTHOR_NAME: &str = "doltswarm";
 /// The author e-mail of every merge commit.
@@ -71,7 +73,7 @@ pub fn merge_message(ours: &CommitHash, theirs: &CommitHash) -> String {
 /// The message of the join commit of the fold's tip `tip` and the old main `main`. Only Dolt's
 /// databases have such commits, so the hashes are written as Dolt does: 32 digits to base 32.
 pub fn join_message(tip: &CommitHash, main: &CommitHash) -> String {
-    let [tip, main] = [tip, main].map(|hash| BASE32_DNSSEC.encode(hash.as_bytes()));
+    let [tip, main] = [tip, main].map(|hash| EngineKind::Dolt.write_hash(hash));
     format!("join {main} to {tip}")
 }
 
