@@ -4,8 +4,6 @@ use data_encoding::BASE32_DNSSEC;
 
 use crate::id::{CommitHash, ParseIdError, PeerId};
 
-use crate::id::{CommitHash, ParseIdError, PeerId};
-
 /// The author name of every merge commit.
 pub const MERGE_AUTHOR_NAME: &str = "doltswarm";
 /// The author e-mail of every merge commit.
