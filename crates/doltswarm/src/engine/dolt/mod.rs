@@ -19,6 +19,7 @@ use super::{
     MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
 
+mod check;
 mod chunks;
 mod commit;
 mod diff;
@@ -45,6 +46,7 @@ mod violations;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Fault, check, require};
 pub use options::{DoltOptions, DoltUrl, DoltUrlError, Password};
 pub use sandbox::{Sandbox, SandboxError};
 

@@ -165,3 +165,24 @@ fn a_password_is_asked_for_and_never_shown() {
     assert!(matches!(error, EngineError::Rejected { .. }), "{error:?}");
     assert!(text.contains(&user) && !text.contains("wr0ng") && !text.contains("s3cret"), "{text}");
 }
+
+#[test]
+fn a_server_that_fits_has_no_faults_and_one_that_does_not_says_all() {
+    let Some((engine, options, dir)) = founded() else { return };
+    assert_eq!(super::super::check(&options).unwrap(), []);
+    super::super::require(&options).unwrap();
+    assert_eq!(query(&engine, "SELECT count(*) FROM dolt_branches"), json!([[1]]));
+    // A user without rights, and a folder that the server cannot write to.
+    let user = format!("p{}", options.url.database);
+    let mut root = connect(&options);
+    root.query_drop(format!("CREATE USER {user}@'%'")).unwrap();
+    let name = &options.url.database;
+    root.query_drop(format!("GRANT SELECT, EXECUTE ON `{name}`.* TO {user}@'%'")).unwrap();
+    let mut poor = options.clone();
+    poor.url.user = user;
+    poor.folder = dir.path().join("poor");
+    let faults = super::super::check(&poor).unwrap();
+    assert!(!faults.is_empty(), "{faults:?}");
+    let error = super::super::require(&poor).unwrap_err().to_string();
+    assert!(error.contains("not ready"), "{error}");
+}

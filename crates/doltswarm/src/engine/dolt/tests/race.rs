@@ -17,7 +17,9 @@ use crate::engine::{EngineError, MergeOutcome, MoveOutcome};
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 0)";
 const WRITERS: usize = 2;
-const TIME: Duration = Duration::from_secs(8);
+const TIME: Duration = Duration::from_secs(6);
+/// How long it goes on at most until main has moved often enough, on a busy machine.
+const TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a writer rests between two commits: without a rest main is never where it was.
 const REST: Duration = Duration::from_millis(150);
 
@@ -50,8 +52,15 @@ fn write(options: &DoltOptions, name: usize, stop: &AtomicBool) -> Vec<i64> {
 #[derive(Debug, Default)]
 struct Tally {
     moved: u32,
+    joined: u32,
     changed: u32,
     rescued: u32,
+}
+
+impl Tally {
+    fn is_enough(&self) -> bool {
+        self.moved >= 20 && self.joined >= 5
+    }
 }
 
 struct Mover<'a> {
@@ -111,6 +120,9 @@ impl Mover<'_> {
         match self.pair.a.move_main(from, to) {
             Ok(MoveOutcome::Moved) => {
                 self.tally.moved += 1;
+                let sql = "SELECT DOLT_HASHOF('main')";
+                let tip: String = connect(self.options).query_first(sql).unwrap().unwrap();
+                self.tally.joined += u32::from(tip != store::commit_text(to));
                 return true;
             }
             Ok(MoveOutcome::MainChanged(_)) => self.tally.changed += 1,
@@ -148,7 +160,7 @@ fn commits_of_others_during_moves_are_never_lost() {
             })
             .collect();
         let began = Instant::now();
-        while began.elapsed() < TIME {
+        while began.elapsed() < TIME || (!mover.tally.is_enough() && began.elapsed() < TIME_MAX) {
             mover.step();
         }
         stop.store(true, Ordering::Relaxed);
@@ -159,8 +171,6 @@ fn commits_of_others_during_moves_are_never_lost() {
         mover.step();
     }
     let tally = mover.tally;
-    let sql = "SELECT count(*) FROM dolt_log('main') WHERE message LIKE 'join %'";
-    let joins: u32 = connect(options).query_first(sql).unwrap().unwrap();
     let mut lost = 0;
     for (name, made) in made.iter().enumerate() {
         let rows = query(pair.a.as_ref(), &format!("SELECT id FROM w{name}"));
@@ -170,6 +180,5 @@ fn commits_of_others_during_moves_are_never_lost() {
         assert!(made.len() > 10, "only {} commits of w{name}", made.len());
     }
     assert_eq!(lost, 0, "{tally:?}, {:?} commits of others", made.iter().map(Vec::len));
-    assert!(tally.moved > 20 && joins > 3, "{tally:?}, {joins} joins");
-    println!("{tally:?}, {joins} joins, {:?}", made.iter().map(Vec::len).collect::<Vec<_>>());
+    assert!(tally.is_enough(), "{tally:?}");
 }
