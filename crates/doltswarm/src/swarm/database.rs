@@ -12,7 +12,7 @@ use super::{DoltServer, OpenError};
 use crate::config::DoltConfig;
 use crate::engine::{
     ChunkFormat, ChunkSource, Dolt, DoltFormat, DoltLite, DoltLiteFormat, DoltOptions, Engine,
-    EngineError, Password,
+    EngineError, Password, dolt,
 };
 
 /// Where the password of a Dolt server may be.
@@ -80,7 +80,9 @@ impl Database {
                 Err(EngineError::Corrupt { message }) => Err(OpenError::Damaged { what: message }),
                 Err(error) => Err(self.failed(error)),
             },
-            Self::Server(options) => boxed(Dolt::open(options)).map_err(|error| self.failed(error)),
+            Self::Server(options) => dolt::require(options)
+                .and_then(|()| boxed(Dolt::open(options)))
+                .map_err(|error| self.failed(error)),
         }
     }
 
@@ -96,7 +98,9 @@ impl Database {
             (Self::Server(_), Some(_)) => Err(OpenError::FileForServer),
             (Self::Server(options), None) => {
                 self.prepare_folder(options)?;
-                boxed(Dolt::create(options)).map_err(|error| self.failed(error))
+                let engine = boxed(Dolt::create(options)).map_err(|error| self.failed(error))?;
+                dolt::require(options).map_err(|error| self.failed(error))?;
+                Ok(engine)
             }
         }
     }
@@ -114,7 +118,14 @@ impl Database {
                 boxed(Dolt::clone_from(options, source, commit))
             }
         };
-        cloned.map_err(|error| self.failed(error))
+        let engine = cloned.map_err(|error| self.failed(error))?;
+        if let Self::Server(options) = self
+            && let Err(error) = dolt::require(options)
+        {
+            self.discard(engine);
+            return Err(self.failed(error));
+        }
+        Ok(engine)
     }
 
     /// Takes a database away again that [`Self::clone_from`] made, where a file's folder is not taken
