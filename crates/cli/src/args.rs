@@ -8,9 +8,11 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use doltswarm::core::commit::{ConflictPolicy, EngineKind};
 use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
-use doltswarm::{DoltServer, DoltUrl, Ticket};
+use doltswarm::engine::dolt::DoltUrlError;
+use doltswarm::{DoltServer, Ticket};
 
 use crate::duration;
+use crate::error::{CommandError, CommandResult};
 
 /// Keeps one SQL database in step on many machines, with no server in the middle.
 #[derive(Debug, Parser)]
@@ -116,7 +118,7 @@ pub(crate) struct DoltArgs {
     /// The database on this machine's Dolt server: mysql://USER@HOST:PORT/DATABASE. A password is read
     /// from the file of --dolt-password-file, or from DOLTSWARM_DOLT_PASSWORD
     #[arg(long = "dolt-url", value_name = "URL")]
-    url: Option<DoltUrl>,
+    url: Option<String>,
     /// The file whose first line is the password for the Dolt server
     #[arg(long = "dolt-password-file", value_name = "FILE", requires = "url")]
     password_file: Option<PathBuf>,
@@ -124,11 +126,19 @@ pub(crate) struct DoltArgs {
 
 impl DoltArgs {
     /// The server, where one is named.
-    pub(crate) fn server(self) -> Option<DoltServer> {
+    ///
+    /// # Errors
+    ///
+    /// Where the address is not one. It is read here, because what reads arguments would repeat it,
+    /// with a password that somebody wrote into it.
+    pub(crate) fn server(self) -> CommandResult<Option<DoltServer>> {
         let Self { url, password_file } = self;
+        let Some(url) = url else { return Ok(None) };
+        let url =
+            url.parse().map_err(|error: DoltUrlError| CommandError::usage(error.to_string()))?;
         // The node may be started from another directory.
         let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        url.map(|url| DoltServer { url, password_file: password_file.map(absolute) })
+        Ok(Some(DoltServer { url, password_file: password_file.map(absolute) }))
     }
 }
 

@@ -22,7 +22,7 @@ const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 /// `init`: founds a swarm in this directory.
 pub(super) async fn init(context: &Context, args: InitArgs) -> CommandResult<()> {
     let InitArgs { name, engine, dolt, from, policy } = args;
-    let dolt = dolt.server();
+    let dolt = dolt.server()?;
     if engine == EngineKind::DoltLite && dolt.is_some() {
         return Err(CommandError::usage("--dolt-url goes with --engine dolt only"));
     }
@@ -52,7 +52,7 @@ pub(super) async fn init(context: &Context, args: InitArgs) -> CommandResult<()>
 /// `join`: clones the database and becomes a member.
 pub(super) async fn join(context: &Context, args: JoinArgs) -> CommandResult<()> {
     let options =
-        JoinOptions { name: args.name, dolt: args.dolt.server(), ..JoinOptions::default() };
+        JoinOptions { name: args.name, dolt: args.dolt.server()?, ..JoinOptions::default() };
     let progress = Progress::new(output::notes_go_to_a_terminal());
     let result = {
         let told = std::sync::Arc::clone(&progress);
