@@ -204,7 +204,15 @@ fn is_record(target: &[Token<'_>]) -> bool {
 /// names with dots too; they stand elsewhere.
 fn other_database<'a>(target: &[Token<'a>], database: &str) -> Option<&'a str> {
     const BEFORE_TABLES: [&str; 9] = [
-        "INTO", "FROM", "JOIN", "ON", "IGNORE", "LOW_PRIORITY", "HIGH_PRIORITY", "QUICK", "EXISTS",
+        "INTO",
+        "FROM",
+        "JOIN",
+        "ON",
+        "IGNORE",
+        "LOW_PRIORITY",
+        "HIGH_PRIORITY",
+        "QUICK",
+        "EXISTS",
     ];
     let is_start = |place: usize| match place.checked_sub(1).map(|before| target[before]) {
         None | Some(Token::Sign(',')) => true,

@@ -76,9 +76,9 @@ pub(super) fn verify(
     let schema = schema.into_iter().flatten().next().unwrap_or_default();
     let keys = link.rows(sql, &[schema]).during("read the foreign keys")?;
     let changed = names.clone();
-    let refers = keys.iter().filter(|row| {
-        changed.iter().any(|name| name.eq_ignore_ascii_case(text(row.get(1))))
-    });
+    let refers = keys
+        .iter()
+        .filter(|row| changed.iter().any(|name| name.eq_ignore_ascii_case(text(row.get(1)))));
     names.extend(refers.map(|row| text(row.first()).to_owned()));
     names.sort();
     names.dedup();
