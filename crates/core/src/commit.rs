@@ -38,11 +38,41 @@ impl CommitInfo {
             && self.message == merge_message(&ours, &theirs);
         is_merge.then_some((ours, theirs))
     }
+
+    /// Returns the fold's tip where this commit has the form of a join commit.
+    ///
+    /// A join commit is made beside a database that other programs write to: it lets main reach the
+    /// fold's tip by fast-forward where the tip does not descend from main. It has the tip's tables.
+    /// So it stands for the tip, and what only its other parent has is no part of its content. As
+    /// with a merge commit, the form proves nothing.
+    pub fn as_join(&self) -> Option<CommitHash> {
+        let [tip, main] = self.parents[..] else { return None };
+        let is_join = self.author_name == MERGE_AUTHOR_NAME
+            && self.author_email == MERGE_AUTHOR_EMAIL
+            && self.message == join_message(&tip, &main);
+        is_join.then_some(tip)
+    }
+
+    /// Returns the parents that the commit's content comes from: all of them, or for a join commit
+    /// the fold's tip alone.
+    pub fn content_parents(&self) -> &[CommitHash] {
+        match self.as_join() {
+            Some(_) => &self.parents[..1],
+            None => &self.parents,
+        }
+    }
 }
 
 /// The message of the merge commit of `theirs` into `ours`.
 pub fn merge_message(ours: &CommitHash, theirs: &CommitHash) -> String {
     format!("merge {theirs} into {ours}")
+}
+
+/// The message of the join commit of the fold's tip `tip` and the old main `main`. Only Dolt's
+/// databases have such commits, so the hashes are written as Dolt does: 32 digits to base 32.
+pub fn join_message(tip: &CommitHash, main: &CommitHash) -> String {
+    let [tip, main] = [tip, main].map(|hash| EngineKind::Dolt.write_hash(hash));
+    format!("join {main} to {tip}")
 }
 
 /// A user commit as the commit graph knows it.

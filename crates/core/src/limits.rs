@@ -252,6 +252,8 @@ pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 pub const DOLT_RACES_MAX: u32 = 100;
 /// How long a move of main waits for the lock that cooperating programs take, in whole seconds.
 pub const DOLT_LOCK_WAIT_SECS: i64 = 10;
+/// How many commits are looked at to see whether a move of main leaves any work behind.
+pub const DOLT_LEFT_BEHIND_MAX: usize = 1_024;
 
 // Dolt's files and chunks.
 

@@ -30,7 +30,7 @@ pub struct Hello {
 }
 
 /// A peer's word about its heads. Newer words replace older ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Advert {
     /// The sender's heads, sorted by hash, never empty.
     pub heads: Vec<CommitHash>,

@@ -29,11 +29,13 @@ pub enum Mutant {
     HeadsNeverDropped,
     /// The node's store is not written before main leaves a commit made here.
     StoreWrittenLate,
+    /// A row version that lost is not recorded.
+    LoserNotRecorded,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TiesByArrival,
         Self::HeightOfFirstParent,
         Self::HeadDropped,
@@ -46,6 +48,7 @@ impl Mutant {
         Self::StormOnMove,
         Self::HeadsNeverDropped,
         Self::StoreWrittenLate,
+        Self::LoserNotRecorded,
     ];
 }
 

@@ -143,9 +143,12 @@ impl Walk {
         if self.supplied.len() >= PULL_COMMITS_MAX {
             return Err(WalkError::TooManyCommits);
         }
-        self.pending.extend(info.parents.iter().rev());
-        let derived = info.as_merge().is_some();
-        self.supplied.insert(commit, Supplied { parents: info.parents, derived });
+        // What only the old main of a join commit has is no part of its content, so a commit on top of
+        // it does not build on that.
+        let parents = info.content_parents().to_vec();
+        self.pending.extend(parents.iter().rev());
+        let derived = info.as_merge().is_some() || info.as_join().is_some();
+        self.supplied.insert(commit, Supplied { parents, derived });
         Ok(())
     }
 
@@ -327,6 +330,15 @@ mod tests {
         numbers.iter().map(|&n| hash(n)).collect()
     }
 
+    fn join(n: u16, tip: u16, main: u16) -> CommitInfo {
+        CommitInfo {
+            author_name: MERGE_AUTHOR_NAME.into(),
+            author_email: MERGE_AUTHOR_EMAIL.into(),
+            message: crate::commit::join_message(&hash(tip), &hash(main)),
+            ..user(n, &[tip, main])
+        }
+    }
+
     fn user(n: u16, parents: &[u16]) -> CommitInfo {
         CommitInfo {
             hash: hash(n),
@@ -380,6 +392,17 @@ mod tests {
         let expected = [(2, &[1][..]), (3, &[1]), (5, &[2, 3]), (6, &[5])];
         assert_eq!(found, expected.map(|(n, on)| (hash(n), hashes(on))));
         assert_eq!(result.frontier[&hash(6)], hashes(&[6]));
+    }
+
+    #[test]
+    fn a_join_commit_stands_for_the_tip_alone() {
+        // Main left commit 3 out: it was parked. What is made on top does not build on it.
+        let infos = [user(2, &[1]), user(3, &[1]), join(4, 2, 3), user(5, &[4])];
+        let (result, asked) = walk(&[5, 4], &infos, &founded()).unwrap();
+        assert_eq!(asked, 3);
+        let found: Vec<_> = result.found.into_iter().map(|f| (f.hash, f.builds_on)).collect();
+        assert_eq!(found, [(hash(2), hashes(&[1])), (hash(5), hashes(&[2]))]);
+        assert_eq!(result.frontier[&hash(4)], hashes(&[2]));
     }
 
     #[test]

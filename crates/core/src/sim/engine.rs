@@ -156,7 +156,7 @@ impl Store {
     }
 
     /// The deepest common ancestor; of several the one with the least hash, as DoltLite has it.
-    fn merge_base(&self, ours: &CommitHash, theirs: &CommitHash) -> Option<CommitHash> {
+    pub(super) fn merge_base(&self, ours: &CommitHash, theirs: &CommitHash) -> Option<CommitHash> {
         let (ours, theirs) = (self.ancestors(ours), self.ancestors(theirs));
         let deepest = |hash: &&CommitHash| (self.commits[*hash].depth, std::cmp::Reverse(**hash));
         ours.intersection(&theirs).max_by_key(deepest).copied()

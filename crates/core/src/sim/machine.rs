@@ -12,6 +12,7 @@ use crate::fold::{MergeMemory, MergeResult};
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
 use crate::message::Advert;
+use crate::mutant::{Mutant, is_active};
 use crate::node::dialer::Dialer;
 use crate::node::{MoveResult, Node, NodeConfig, PullError, Restored};
 use crate::time::Time;
@@ -22,15 +23,17 @@ pub(super) type Twins = Option<Box<dyn Twin>>;
 
 /// Returns the id of the node with this number.
 pub(super) fn peer_id(number: usize) -> PeerId {
+    // In the first bytes, which are those that a trace shows.
+    let number = u32::try_from(number).expect("because no run has so many nodes");
     let mut bytes = [0xee; 32];
-    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
     PeerId::from_bytes(bytes)
 }
 
 /// Returns the number of the node with this id.
 pub(super) fn number(peer: &PeerId) -> usize {
-    let bytes = peer.as_bytes().first_chunk().expect("because an id has more than eight bytes");
-    usize::from_be_bytes(*bytes)
+    let bytes = peer.as_bytes().first_chunk().expect("because an id has more than four bytes");
+    u32::from_be_bytes(*bytes) as usize
 }
 
 /// Returns who signed a commit: in the model the author's name is the number of the node.
@@ -229,7 +232,7 @@ impl Machine {
     /// Finds out what a pull of `heads` from `source` brings, as a driver does.
     pub(super) fn prepare_pull(
         &self,
-        source: &Self,
+        source: &Store,
         heads: &[CommitHash],
     ) -> Result<(Vec<Arc<Commit>>, Vec<UserCommit>), PullError> {
         let graph = self.node.graph();
@@ -237,12 +240,12 @@ impl Machine {
         let mut fetched = Vec::new();
         let mut walk = Walk::new(heads.iter().copied());
         while let Some(hash) = walk.next(graph) {
-            let commit = source.store.get(&hash).ok_or(PullError::Unavailable)?;
+            let commit = source.get(&hash).ok_or(PullError::Unavailable)?;
             walk.supply(commit.info.clone()).map_err(rejected)?;
             fetched.push(Arc::clone(commit));
         }
         let accept = |found: Found| UserCommit {
-            signer: signer(source.store.get(&found.hash).expect("because it was fetched")),
+            signer: signer(source.get(&found.hash).expect("because it was fetched")),
             hash: found.hash,
             builds_on: found.builds_on,
         };
@@ -253,6 +256,18 @@ impl Machine {
     /// The engine has these commits from now on.
     pub(super) fn receive(&mut self, commits: Vec<Arc<Commit>>) {
         commits.into_iter().for_each(|commit| self.store.receive(commit));
+    }
+
+    /// Keeps exactly these heads on branches of their own.
+    pub(super) fn set_parked(&mut self, heads: Vec<CommitHash>, twins: &mut Twins) {
+        if let Some(twins) = twins {
+            twins.set_parked(self.number, &heads);
+        }
+        // A commit made here may leave main now, and was only found again under it.
+        if !is_active(Mutant::StoreWrittenLate) {
+            self.write_store();
+        }
+        self.parked = heads.into_iter().collect();
     }
 
     /// The node's store writes what a pull brought, and with it all that it had not written yet.

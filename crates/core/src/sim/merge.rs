@@ -36,7 +36,9 @@ pub(super) fn merge_roots(
     settlement.settle_violations();
     let lost = settlement.lost;
     for lost in lost {
-        merged.conflicts.entry(lost).or_insert(false);
+        if !is_active(Mutant::LoserNotRecorded) {
+            merged.conflicts.entry(lost).or_insert(false);
+        }
     }
     Ok(merged)
 }

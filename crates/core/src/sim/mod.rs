@@ -7,10 +7,12 @@
 
 pub mod checks;
 pub mod engine;
+pub mod exhaustive;
 mod machine;
 mod merge;
 mod network;
 pub mod options;
+pub mod regressions;
 pub mod report;
 pub mod root;
 pub mod run;

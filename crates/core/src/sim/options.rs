@@ -158,7 +158,12 @@ impl Options {
     /// Draws what happens in the run.
     pub fn script(&self) -> Vec<Step> {
         let mut random = Jitter::new(self.seed ^ 0x0073_6372_6970_7421);
-        (0..self.steps).flat_map(|_| [self.step(&mut random), self.pause(&mut random)]).collect()
+        let steps = (0..self.steps).flat_map(|_| [self.step(&mut random), self.pause(&mut random)]);
+        let steps: Vec<Step> = steps.collect();
+        // Who joins late is away from the start, with nothing but the founding commit.
+        let late = self.has(Fault::Absence) && random.below(2) == 0;
+        let late = late.then(|| Step::Leave { node: random.below(self.nodes as u64) as usize });
+        late.into_iter().chain(steps).collect()
     }
 
     fn pause(&self, random: &mut Jitter) -> Step {

@@ -75,9 +75,7 @@ pub fn run_with(
         report.trace = world.trace.take().unwrap_or_default();
     }
     if let Err(panic) = result {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-        report.failure.get_or_insert(Failure { rule: "no panic", detail: text.to_owned() });
+        report.failure.get_or_insert(Failure::of_panic(panic.as_ref()));
     }
     report
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::checks::heal::{check_after_heal, check_quiet, in_step};
+use super::regressions::{KILLERS, REGRESSIONS, Regression};
 use super::root::{Edit, PLAIN};
 use super::run::{run, run_script};
 use super::{Counts, Options, World};
+use crate::mutant::{self, Mutant};
 
 #[test]
 fn random_histories_converge_and_lose_nothing() {
@@ -81,4 +83,52 @@ fn a_busy_mesh_merges_little_and_moves_mostly_forward() {
     assert!(adverts <= 120 * 2 * 5, "{:?}", world.counts);
     assert!(merges <= 120 * 6, "{:?}", world.counts);
     assert!(2 * fast_forwards >= moves, "{:?}", world.counts);
+}
+
+/// The runs of a few seeds, digested. It is the same on every machine, and changes with what nodes do.
+const TRACES: &str = "fcad57b4716d77b0";
+
+#[test]
+fn a_seed_is_the_same_run_on_every_machine() {
+    let mut hasher = blake3::Hasher::new();
+    for seed in [3, 11, 42] {
+        let options = Options::random(seed);
+        let report = run_script(&options, &options.script(), true);
+        for line in report.trace {
+            hasher.update(line.as_bytes());
+        }
+    }
+    let digest = hasher.finalize().to_hex();
+    assert_eq!(
+        &digest[..16],
+        TRACES,
+        "was it meant to change what happens in a run? Then this is the new digest: {digest}"
+    );
+}
+
+#[test]
+fn what_was_mended_stays_mended() {
+    for Regression { seed, mutant, story } in REGRESSIONS {
+        let options = Options::random(*seed);
+        assert_eq!(run(&options).failure, None, "seed {seed}: {story}");
+        let again = mutant::with(*mutant, || run(&options).failure);
+        assert_eq!(
+            again.is_some(),
+            mutant.is_some(),
+            "seed {seed} says nothing about {mutant:?} any more; `sim --mutants` has one that does"
+        );
+    }
+}
+
+#[test]
+fn every_wrong_version_is_found_by_its_seed() {
+    assert!(KILLERS.iter().map(|(wrong, _)| *wrong).eq(Mutant::ALL));
+    for (wrong, seed) in KILLERS {
+        let found = mutant::with(Some(*wrong), || run(&Options::random(*seed)).failure);
+        assert!(
+            found.is_some(),
+            "seed {seed} does not find {wrong:?} any more; `sim --mutants` has the seeds that do"
+        );
+        assert_eq!(run(&Options::random(*seed)).failure, None, "without {wrong:?}");
+    }
 }

@@ -28,7 +28,7 @@ pub(crate) fn collect(
             return Err(EngineError::TooLarge { limit: PULL_COMMITS_MAX });
         }
         let info = engine.commit_info(&commit)?.ok_or(EngineError::NoSuchCommit(commit))?;
-        open.extend(&info.parents);
+        open.extend(info.content_parents());
         infos.insert(commit, info);
     }
     Ok(infos)

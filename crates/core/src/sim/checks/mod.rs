@@ -1,27 +1,40 @@
 //! What must hold: after every single thing that happens, and once everything has healed.
 //!
-//! To add a rule, write a function here that calls [`World::fail`], and call it from
-//! [`World::check_touched`] (after everything that happens to a node), `check_merge`, `check_move`, or
-//! from [`heal`].
+//! To add a rule about one machine, write a function in [`rules`], call it from
+//! [`World::check_touched`] (after everything that happens to a node), `check_merge`, `check_move` or
+//! `check_event`, and from the [exhaustive search](super::exhaustive). One about the end of a run goes
+//! into [`heal`].
 
 pub mod heal;
 mod naive;
+pub(super) mod rules;
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::machine::number;
 use super::world::World;
 use crate::id::CommitHash;
-use crate::node::Node;
-use naive::NaiveFold;
+use crate::node::Event;
+use rules::{Folds, Verdict};
 
 /// A rule that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The rule, as `DESIGN` and `docs/simulation.md` name it.
+    /// The rule, as `docs/simulation.md` names it.
     pub rule: &'static str,
     /// What was seen, and on which node.
     pub detail: String,
+}
+
+impl Failure {
+    /// A panic of the code under test, which is a failure like any other.
+    pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        Self { rule: "no panic", detail: text.to_owned() }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -36,8 +49,7 @@ pub(super) struct Checks {
     /// What the users of each node were told is committed.
     acknowledged: BTreeMap<usize, BTreeSet<CommitHash>>,
     everyone: BTreeSet<CommitHash>,
-    /// The fold of each set of heads, by the naive definition.
-    folds: BTreeMap<Vec<CommitHash>, NaiveFold>,
+    folds: Folds,
     /// What each node looked like when it was last checked.
     seen: BTreeMap<usize, Look>,
 }
@@ -56,7 +68,7 @@ impl Checks {
         Self {
             acknowledged: BTreeMap::new(),
             everyone: BTreeSet::from([founding]),
-            folds: BTreeMap::new(),
+            folds: Folds::default(),
             seen: BTreeMap::new(),
         }
     }
@@ -89,112 +101,47 @@ impl World {
                 life: machine.life,
             };
             if self.checks.seen.get(&node) != Some(&look) {
-                self.check_heads(node);
-                self.check_own_kept(node);
+                let (checks, options) = (&mut self.checks, &self.options);
+                let own = checks.acknowledged.entry(node).or_default();
+                let mut verdict = rules::heads(machine).and(rules::own_kept(machine, own));
                 if look.is_settled {
-                    self.check_fold(node);
+                    let is_named = self.twins.is_some();
+                    verdict = verdict.and(checks.folds.check(machine, options.settles, is_named));
                 }
-                self.checks.seen.insert(node, look);
+                checks.seen.insert(node, look);
+                self.take(verdict);
             }
         }
     }
 
-    /// The heads are exactly the accepted commits that no other one builds on.
-    fn check_heads(&mut self, node: usize) {
-        let graph = self.machines[node].node.graph();
-        let mut heads: BTreeSet<CommitHash> = BTreeSet::new();
-        let mut below = BTreeSet::new();
-        for commit in graph.iter_topological() {
-            heads.insert(commit.hash);
-            below.extend(commit.builds_on);
-        }
-        heads.retain(|hash| !below.contains(hash));
-        if heads != *graph.heads() {
-            let detail = format!("n{node} has heads {:?}, not {heads:?}", graph.heads());
-            self.fail("heads", detail);
-        }
-    }
-
-    /// **Nothing lost**: what a user was told is committed lies under main, a parked branch, or a
-    /// head that is to be folded; and the engine has every head.
-    fn check_own_kept(&mut self, node: usize) {
-        let machine = &self.machines[node];
-        let heads = machine.node.heads();
-        if let Some(head) = heads.iter().find(|head| machine.store.get(head).is_none()) {
-            let detail = format!("n{node} accepted {head:?}, which its engine lacks");
-            return self.fail("nothing lost", detail);
-        }
-        let kept = [machine.main].into_iter().chain(machine.parked.iter().copied());
-        let kept = machine.store.under(kept.chain(heads.iter().copied()));
-        let Some(own) = self.checks.acknowledged.get(&node) else { return };
-        if let Some(lost) = own.iter().find(|hash| !kept.contains(hash)) {
-            self.fail("nothing lost", format!("n{node} lost {lost:?}, committed there"));
-        }
-    }
-
-    /// **Convergence** and **order-free**: main of a node that has come to rest is the fold of the
-    /// heads, which a naive fold that has never seen a node computes from the commits alone.
-    fn check_fold(&mut self, node: usize) {
-        let heads: Vec<CommitHash> = self.machines[node].node.heads().iter().copied().collect();
-        if !self.checks.folds.contains_key(&heads) {
-            let machine = &self.machines[node];
-            let fold = naive::fold(machine, self.options.settles, self.twins.is_some());
-            if fold.heads.iter().copied().ne(heads.iter().copied()) {
-                let detail = format!("n{node} has heads {heads:?}, naively {:?}", fold.heads);
-                return self.fail("heads", detail);
-            }
-            self.checks.folds.insert(heads.clone(), fold);
-        }
-        let expected = &self.checks.folds[&heads];
-        let Some(wrong) = difference(&self.machines[node].node, expected) else { return };
-        self.fail("convergence", format!("n{node}: {wrong}, of heads {heads:?}"));
-    }
-
-    /// **No resurrection**: a merge has every conflict that a side has, resolved where a side has it
-    /// resolved. **Sound**: it breaks no rule of the schema.
+    /// Checks a merge that a node's engine made.
     pub(super) fn check_merge(&mut self, node: usize, merged: CommitHash) {
-        let store = &self.machines[node].store;
-        let Some(commit) = store.get(&merged) else { return };
-        let sides = commit.info.parents.iter().filter_map(|parent| store.get(parent));
-        let mut known = sides.flat_map(|side| &side.root.conflicts);
-        let holds = |lost, resolved: bool| {
-            commit.root.conflicts.get(lost).is_some_and(|now| *now || !resolved)
-        };
-        if let Some((lost, _)) = known.find(|(lost, resolved)| !holds(lost, **resolved)) {
-            let detail = format!("n{node}: {lost:?} came back in {merged:?}");
-            return self.fail("no resurrection", detail);
-        }
-        let broken = commit.root.violations();
-        if !broken.is_empty() {
-            self.fail("sound", format!("n{node}: {merged:?} breaks {broken:?}"));
-        }
+        self.take(rules::merge(&self.machines[node].store, merged));
     }
 
-    /// Nobody sees an own commit vanish: what was committed here stays under main, or is parked.
+    /// Checks a move of a node's main.
     pub(super) fn check_move(&mut self, node: usize) {
-        if !self.is_honest(node) {
-            return;
-        }
-        let machine = &self.machines[node];
-        let parked = machine.node.parked().iter().map(|parked| parked.head);
-        let kept = machine.store.under(parked.chain([machine.main]));
-        let Some(own) = self.checks.acknowledged.get(&node) else { return };
-        if let Some(lost) = own.iter().find(|hash| !kept.contains(hash)) {
-            self.fail("own commits stay", format!("n{node}: main left {lost:?}, made there"));
+        if self.is_honest(node)
+            && let Some(own) = self.checks.acknowledged.get(&node)
+        {
+            self.take(rules::own_stay(&self.machines[node], own));
         }
     }
-}
 
-fn difference(node: &Node, expected: &NaiveFold) -> Option<String> {
-    let parked: BTreeSet<_> = node.parked().iter().map(|parked| parked.head).collect();
-    let included: BTreeSet<_> = node.included().iter().copied().collect();
-    if node.main() != expected.tip {
-        Some(format!("main is {:?}, naively {:?}", node.main(), expected.tip))
-    } else if parked != expected.parked {
-        Some(format!("parked are {parked:?}, naively {:?}", expected.parked))
-    } else if included != &expected.heads - &expected.parked {
-        Some(format!("main is said to include {included:?}"))
-    } else {
-        None
+    /// Checks what a node says.
+    pub(super) fn check_event(&mut self, node: usize, event: &Event) {
+        let is_trusting = match event {
+            Event::EnginesDisagree { peer, .. } | Event::Rejected { peer, .. } => {
+                self.is_honest(number(peer)) && self.is_honest(node)
+            }
+            _ => false,
+        };
+        self.take(rules::event(&self.machines[node], event, is_trusting));
+    }
+
+    fn take(&mut self, verdict: Verdict) {
+        if let Err(Failure { rule, detail }) = verdict {
+            self.fail(rule, detail);
+        }
     }
 }

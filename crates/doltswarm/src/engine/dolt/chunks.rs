@@ -11,7 +11,7 @@ use super::moving::FOLD;
 use super::options::DoltOptions;
 use super::refs::PARKED;
 use super::remotes;
-use super::session::{During, Link, Purpose, Session, text};
+use super::session::{During, Link, Losses, Purpose, Session, text};
 use super::store::Spool;
 use crate::engine::{ChunkReader, EngineResult};
 
@@ -27,9 +27,9 @@ pub(super) struct Pusher {
 }
 
 impl Pusher {
-    pub(super) fn open(options: &DoltOptions) -> EngineResult<Arc<Mutex<Self>>> {
+    pub(super) fn open(options: &DoltOptions, losses: &Losses) -> EngineResult<Arc<Mutex<Self>>> {
         let spool = Spool::open(spool_dir(&options.folder))?;
-        let session = Session::new(options, Purpose::Main);
+        let session = Session::new(options, Purpose::Main, losses);
         Ok(Arc::new(Mutex::new(Self { spool, session, pushed: BTreeMap::new() })))
     }
 

@@ -12,13 +12,14 @@ use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
 use doltswarm_core::id::CommitHash;
 
 use self::chunks::{DoltChunks, Pusher};
-use self::session::{During, Purpose, Session, text};
+use self::session::{During, Losses, Purpose, Session, text};
 use self::store::Inbox;
 use super::{
     ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
     MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
 
+mod check;
 mod chunks;
 mod commit;
 mod diff;
@@ -45,6 +46,7 @@ mod violations;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Fault, check, require};
 pub use options::{DoltOptions, DoltUrl, DoltUrlError, Password};
 pub use sandbox::{Sandbox, SandboxError};
 
@@ -59,6 +61,7 @@ pub struct Dolt {
     workbench: Session,
     inbox: Inbox,
     pusher: Arc<Mutex<Pusher>>,
+    losses: Losses,
     version: String,
 }
 
@@ -70,16 +73,18 @@ impl Dolt {
     /// [`EngineError::Unreachable`] where the server does not answer, [`EngineError::Rejected`]
     /// where it does not let the user in or has no such database.
     pub fn open(options: &DoltOptions) -> EngineResult<Self> {
-        let mut main = Session::new(options, Purpose::Main);
+        let losses = Losses::default();
+        let mut main = Session::new(options, Purpose::Main, &losses);
         let rows = main.link()?.rows("SELECT dolt_version()", &[]).during("open the database")?;
         let version = text(rows.first().and_then(|row| row.first())).to_owned();
         Ok(Self {
             options: options.clone(),
             main,
-            exec: Session::new(options, Purpose::Branch),
-            workbench: Session::new(options, Purpose::Branch),
+            exec: Session::new(options, Purpose::Branch, &losses),
+            workbench: Session::new(options, Purpose::Branch, &losses),
             inbox: Inbox::open(options.folder.join("inbox"))?,
-            pusher: Pusher::open(options)?,
+            pusher: Pusher::open(options, &losses)?,
+            losses,
             version,
         })
     }
@@ -90,7 +95,7 @@ impl Dolt {
     ///
     /// As [`Dolt::open`].
     pub fn create(options: &DoltOptions) -> EngineResult<Self> {
-        let mut server = session::open(options, Purpose::Server)?;
+        let mut server = session::open(options, Purpose::Server, &Losses::default())?;
         let name = session::quote(&options.url.database);
         let sql = format!("CREATE DATABASE IF NOT EXISTS {name}");
         server.run(&sql, &[]).during("create the database")?;
@@ -112,7 +117,7 @@ impl Dolt {
         source: Arc<dyn ChunkSource>,
         commit: &CommitHash,
     ) -> EngineResult<Self> {
-        let mut server = session::open(options, Purpose::Server)?;
+        let mut server = session::open(options, Purpose::Server, &Losses::default())?;
         let name = session::quote(&options.url.database);
         let sql = format!("CREATE DATABASE {name}");
         server.run(&sql, &[]).map_err(|error| match error.code() {
@@ -170,9 +175,7 @@ impl Engine for Dolt {
     }
 
     fn main(&mut self) -> EngineResult<CommitHash> {
-        let link = self.main.link()?;
-        let tip = commit::tip(link)?;
-        moving::fold_tip(link, &tip)
+        moving::main(self.main.link()?)
     }
 
     fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
@@ -221,7 +224,8 @@ impl Engine for Dolt {
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
-        moving::move_main(self.main.link()?, expected, to)
+        let (inbox, pusher) = (&self.inbox, self.pusher.as_ref());
+        moving::Mover { link: self.main.link()?, inbox, pusher }.move_main(expected, to)
     }
 
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {
@@ -286,7 +290,7 @@ impl Engine for Dolt {
     }
 
     fn reader(&self) -> EngineResult<Box<dyn Reader>> {
-        Ok(Box::new(reader::DoltReader::open(&self.options)?))
+        Ok(Box::new(reader::DoltReader::open(&self.options, &self.losses)?))
     }
 
     fn chunks(&self) -> EngineResult<Box<dyn ChunkReader>> {

@@ -2,7 +2,7 @@
 
 use super::guard::{Mode, judge};
 use super::options::DoltOptions;
-use super::session::{During, Purpose, Session, SqlError};
+use super::session::{During, Losses, Purpose, Session, SqlError};
 use crate::engine::{EngineError, EngineResult, Reader, Rows, Value};
 
 /// A reader of main.
@@ -12,8 +12,8 @@ pub(super) struct DoltReader {
 }
 
 impl DoltReader {
-    pub(super) fn open(options: &DoltOptions) -> EngineResult<Self> {
-        let mut session = Session::new(options, Purpose::Read);
+    pub(super) fn open(options: &DoltOptions, losses: &Losses) -> EngineResult<Self> {
+        let mut session = Session::new(options, Purpose::Read, losses);
         session.link()?;
         Ok(Self { session, database: options.url.database.clone() })
     }

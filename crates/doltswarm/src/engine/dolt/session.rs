@@ -1,5 +1,7 @@
 //! Connections to the server: opening them, their settings, running one statement, errors.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use doltswarm_core::limits::{
@@ -141,16 +143,28 @@ impl<T> During<T> for Result<T, SqlError> {
     }
 }
 
+/// Counts how often a connection of a database was lost. Where one is gone, the others are too: the
+/// server was restarted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Losses(Arc<AtomicU64>);
+
+impl Losses {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A place for a connection, opened when it is needed and again when it was lost.
 pub(super) struct Session {
     options: DoltOptions,
     purpose: Purpose,
+    losses: Losses,
     link: Option<Link>,
 }
 
 impl Session {
-    pub(super) fn new(options: &DoltOptions, purpose: Purpose) -> Self {
-        Self { options: options.clone(), purpose, link: None }
+    pub(super) fn new(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> Self {
+        Self { options: options.clone(), purpose, losses: losses.clone(), link: None }
     }
 
     /// The connection, for one task. It is never replaced in the middle of one: what was done on the
@@ -163,7 +177,7 @@ impl Session {
         match self.link {
             Some(ref mut link) => Ok(link),
             None => {
-                let link = open(&self.options, self.purpose)?;
+                let link = open(&self.options, self.purpose, &self.losses)?;
                 Ok(self.link.insert(link))
             }
         }
@@ -180,11 +194,13 @@ pub(super) struct Link {
     conn: mysql::Conn,
     lost: Option<String>,
     used: Instant,
+    losses: Losses,
+    opened_after: u64,
 }
 
 impl Link {
     fn is_usable(&mut self) -> bool {
-        if self.lost.is_some() {
+        if self.lost.is_some() || self.losses.count() != self.opened_after {
             return false;
         }
         // A server that was restarted while nothing was asked of it is noticed before it matters.
@@ -258,6 +274,7 @@ impl Link {
         };
         if let Err(SqlError::Lost(message)) = &result {
             self.lost = Some(message.clone());
+            self.losses.0.fetch_add(1, Ordering::Relaxed);
         }
         result
     }
@@ -292,7 +309,7 @@ fn drain<P: mysql::prelude::Protocol>(
 }
 
 /// Opens a connection.
-pub(super) fn open(options: &DoltOptions, purpose: Purpose) -> EngineResult<Link> {
+pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> EngineResult<Link> {
     let url = &options.url;
     let password = options.password.read()?;
     let database = (purpose != Purpose::Server).then(|| url.database.clone());
@@ -309,8 +326,10 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose) -> EngineResult<Link
         .write_timeout(Some(DOLT_WRITE_TIMEOUT))
         .tcp_nodelay(true)
         .local_infile_handler(None);
+    let opened_after = losses.count();
     let conn = mysql::Conn::new(opts).map_err(|error| refused(options, error))?;
-    let mut link = Link { conn, lost: None, used: Instant::now() };
+    let (used, losses) = (Instant::now(), losses.clone());
+    let mut link = Link { conn, lost: None, used, losses, opened_after };
     link.run(SETTINGS, &[]).during("prepare a connection")?;
     match purpose {
         Purpose::Server => {}

@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
 use doltswarm_core::limits::{
@@ -28,7 +27,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, Dictionary, FrameDecoder};
 
 use super::index::{Index, PREFIX_BYTES, Place, SUFFIX_BYTES, u32_at, u64_at};
 use super::record;
-use super::store_file::read_place;
+use super::store_file::{read_exact_at, read_place};
 
 /// What an archive ends with.
 const SIGNATURE: &[u8] = b"DOLTARC";
@@ -70,13 +69,13 @@ impl Archive {
             return Ok(Err("is cut short: it has no footer"));
         };
         let mut footer = [0; FOOTER_BYTES as usize];
-        file.read_exact_at(&mut footer, footer_at)?;
+        read_exact_at(file, &mut footer, footer_at)?;
         let footer = match Footer::parse(&footer, size) {
             Ok(footer) => footer,
             Err(fault) => return Ok(Err(fault)),
         };
         let mut index = vec![0; footer.index_bytes];
-        file.read_exact_at(&mut index, footer.index_at)?;
+        read_exact_at(file, &mut index, footer.index_at)?;
         Ok(footer.index(&index).map(|(index, dictionaries)| {
             let decoders = Mutex::default();
             (index, Self { version: footer.version, bytes: size, dictionaries, decoders })

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use doltswarm_core::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME};
+use doltswarm_core::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, join_message};
 use doltswarm_core::id::{ChunkHash, CommitHash};
 
 use super::closure::Closures;
 use super::commit::DoltCommit;
-use super::hash::{commit_text, hash_of};
+use super::hash::hash_of;
 use super::{ChunkSource, corrupt};
 use crate::engine::{ChunkReader, EngineError, EngineResult};
 
@@ -60,7 +60,7 @@ impl Join {
             committer_name: None,
             committer_email: None,
             committer_millis: millis,
-            message: message(tip, main),
+            message: join_message(tip, main),
             signature: None,
         };
         let chunk = commit.chunk();
@@ -81,7 +81,7 @@ impl Join {
         let [tip, main] = commit.parents[..] else { return None };
         let is_join = commit.author_name == MERGE_AUTHOR_NAME
             && commit.author_email == MERGE_AUTHOR_EMAIL
-            && commit.message == message(&tip, &main);
+            && commit.message == join_message(&tip, &main);
         is_join.then_some((tip, main))
     }
 }
@@ -90,11 +90,6 @@ impl ChunkSource for Join {
     fn get_many(&self, hashes: &[ChunkHash]) -> Result<Vec<Option<Vec<u8>>>, String> {
         Ok(hashes.iter().map(|hash| self.chunks.get(hash).cloned()).collect())
     }
-}
-
-/// The message of a join commit.
-fn message(tip: &CommitHash, main: &CommitHash) -> String {
-    format!("join {} to {}", commit_text(main), commit_text(tip))
 }
 
 fn read(commit: &CommitHash, chunks: &mut dyn ChunkReader) -> EngineResult<DoltCommit> {

@@ -97,6 +97,12 @@ impl StoreFile {
         self.index.len()
     }
 
+    /// The hashes of the chunks, sorted.
+    #[cfg(test)]
+    pub(super) fn hashes(&self) -> Vec<ChunkHash> {
+        self.index.hashes()
+    }
+
     /// How many of the chunks are packed with a dictionary.
     #[cfg(test)]
     pub(super) fn with_dictionary(&self) -> usize {
@@ -113,15 +119,34 @@ pub(super) fn read_place(
     offset: u64,
     length: u32,
 ) -> io::Result<Option<Vec<u8>>> {
-    use std::os::unix::fs::FileExt;
     if offset.checked_add(u64::from(length)).is_none_or(|end| end > size) {
         return Ok(None);
     }
     let mut bytes = vec![0; length as usize];
-    match file.read_exact_at(&mut bytes, offset) {
+    match read_exact_at(file, &mut bytes, offset) {
         Ok(()) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Reads a part of a file without a place that several readers would share.
+pub(super) fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset);
+    #[cfg(windows)]
+    {
+        let (mut rest, mut offset) = (bytes, offset);
+        while !rest.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(file, rest, offset)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => {
+                    rest = &mut rest[read..];
+                    offset += read as u64;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

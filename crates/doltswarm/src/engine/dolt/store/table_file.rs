@@ -12,7 +12,6 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use doltswarm_core::id::ChunkHash;
@@ -22,6 +21,7 @@ use sha2::{Digest, Sha512};
 use super::hash::{self, shortened};
 use super::index::{Index, PREFIX_BYTES, Place, SUFFIX_BYTES, split, u32_at, u64_at};
 use super::record;
+use super::store_file::read_exact_at;
 
 /// What a table file ends with.
 pub(super) const MAGIC: [u8; 8] = [0xff, 0xb5, 0xd8, 0xc2, 0x24, 0x63, 0xee, 0x50];
@@ -42,7 +42,7 @@ pub(super) fn read_index(file: &File, size: u64) -> io::Result<Result<Index, &'s
         return Ok(Err("is cut short: it has no footer"));
     };
     let mut footer = [0; FOOTER_BYTES as usize];
-    file.read_exact_at(&mut footer, footer_at)?;
+    read_exact_at(file, &mut footer, footer_at)?;
     if !footer.ends_with(&MAGIC) {
         return Ok(Err("is cut short or is no table file: it does not end with the magic number"));
     }
@@ -54,7 +54,7 @@ pub(super) fn read_index(file: &File, size: u64) -> io::Result<Result<Index, &'s
         return Ok(Err("is cut short: its index does not fit"));
     };
     let mut index = vec![0; count * ENTRY_BYTES];
-    file.read_exact_at(&mut index, index_at)?;
+    read_exact_at(file, &mut index, index_at)?;
     Ok(parse_index(&index, count, index_at))
 }
 

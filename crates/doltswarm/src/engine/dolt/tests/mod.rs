@@ -12,6 +12,8 @@ use super::{Dolt, DoltOptions, Password};
 use crate::engine::conformance::{Backend, Pair, Side, chunks_of, conformance_tests, meta_at};
 use crate::engine::{ChunkFormat, Engine};
 
+mod own;
+mod race;
 mod server;
 
 conformance_tests!(super::pair);
@@ -26,13 +28,19 @@ fn options(server: &Server, folder: PathBuf) -> DoltOptions {
 
 /// Two databases of one swarm; `None` where there is no Dolt here.
 fn pair() -> Option<Pair> {
+    pair_at().map(|(pair, _)| pair)
+}
+
+/// The same, and where they are.
+fn pair_at() -> Option<(Pair, [DoltOptions; 2])> {
     let server = server::shared()?;
     let dir = tempfile::tempdir().unwrap();
     let all = ["a", "b"].map(|name| options(server, dir.path().join(name)));
     let mut a = Dolt::create(&all[0]).unwrap();
     let founding = a.found(&meta_at("found", 1_700_000_000)).unwrap();
     let b = Dolt::clone_from(&all[1], chunks_of(&a), &founding).unwrap();
-    Some(Pair::new(Box::new(a), Box::new(b), Box::new(Databases { _dir: dir, all })))
+    let backend = Databases { _dir: dir, all: all.clone() };
+    Some((Pair::new(Box::new(a), Box::new(b), Box::new(backend)), all))
 }
 
 struct Databases {

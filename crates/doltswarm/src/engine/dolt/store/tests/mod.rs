@@ -2,4 +2,5 @@
 
 mod cli;
 mod commits;
+mod hostile;
 mod real;

@@ -8,7 +8,7 @@ use super::super::hash::text;
 use super::super::message::{Expected, Kind, Link, links};
 use super::super::{ChunkSource, DoltFormat, Inbox, Spool, commit_text};
 use super::cli::Repo;
-use crate::engine::{ChunkFormat, ChunkReader};
+use crate::engine::{ChunkFormat, ChunkReader, EngineError};
 
 /// Tables of all sorts: keys and indexes, large values, documents, no key, a foreign key, checks.
 const TABLES: &str = "
@@ -139,23 +139,50 @@ fn what_dolt_pushes_is_read_and_what_the_inbox_holds_is_fetched() {
 }
 
 #[test]
-fn large_maps_and_documents_and_merge_artifacts_are_walked() {
+fn the_rarer_kinds_are_walked() {
     let Some(repo) = Repo::new() else { return };
     let dir = tempfile::tempdir().unwrap();
     let mut spool = spool(&repo, &dir);
     // Enough tables that the map of them is a tree of its own.
-    let tables =
-        (0..250).map(|n| format!("CREATE TABLE a_table_with_a_long_name_{n} (id INT PRIMARY KEY)"));
-    repo.commit(&tables.collect::<Vec<_>>().join(";"));
-    let parts = (0..4000).map(|n| format!("\"key {n}\": {{\"v\": \"{}\"}}", n * 7919));
-    let document = format!("{{{}}}", parts.collect::<Vec<_>>().join(", "));
-    let commit = repo.commit(&format!(
-        "CREATE TABLE d (id INT PRIMARY KEY, j JSON); INSERT INTO d VALUES (1, '{document}')"
-    ));
+    let table = |n| format!("CREATE TABLE a_table_with_a_long_name_{n} (id INT PRIMARY KEY)");
+    repo.commit(&(0..250).map(table).collect::<Vec<_>>().join(";"));
+    // A document and values so large that they are trees of several levels; indexes of other kinds.
+    repo.commit(
+        "SET @@group_concat_max_len = 10000000;
+         CREATE TABLE d (id INT PRIMARY KEY, j JSON, b LONGBLOB);
+         INSERT INTO d WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 6000)
+            SELECT 1, CAST(CONCAT('{', GROUP_CONCAT(CONCAT('\"key ', n, '\": {\"v\": \"', REPEAT('x', n % 300), '\"}')), '}') AS JSON),
+                REPEAT('blob', 1000000) FROM s",
+    );
+    repo.commit(
+        "CREATE TABLE vec (id INT PRIMARY KEY, v JSON NOT NULL, VECTOR INDEX i (v));
+         INSERT INTO vec WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 300)
+            SELECT n, CAST(CONCAT('[', n, ',', n % 7, ',', n % 31, ']') AS JSON) FROM s",
+    );
+    // Violations that someone committed by force.
+    repo.sql(
+        "CREATE TABLE p (id INT PRIMARY KEY); CREATE TABLE c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES p (id));
+         SET @@foreign_key_checks = 0; SET @@dolt_force_transaction_commit = 1;
+         INSERT INTO c WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 2000) SELECT n, n FROM s;
+         CALL DOLT_COMMIT('-A', '-m', 'broken'); CALL DOLT_VERIFY_CONSTRAINTS('--all');
+         CALL DOLT_COMMIT('-A', '--force', '-m', 'by force')",
+    );
+    let commit = repo.head("main");
     push(&repo, &mut spool);
     let below = walk(&mut spool, commit);
     let found = kinds(&mut spool, &below);
-    assert!(found.contains("Names"), "{found:?}");
+    for kind in ["Names", "Vectors", "Artifacts", "Blob"] {
+        assert!(found.contains(kind), "no {kind} in {found:?}");
+    }
+}
+
+/// Rows enough that Dolt makes a dictionary: it wants a thousand chunks to learn from.
+const MANY: &str = "CREATE TABLE many (id INT PRIMARY KEY, a VARCHAR(100), b VARCHAR(100));
+    INSERT INTO many SELECT t.id * 12 + c.id, SHA1(t.id * 12 + c.id), CONCAT('row ', SHA1(t.id - c.id))
+        FROM t JOIN t c ON c.id < 12";
+
+fn with_dictionary(spool: &Spool) -> usize {
+    spool.files().iter().map(|file| file.with_dictionary()).sum()
 }
 
 #[test]
@@ -164,27 +191,62 @@ fn archives_are_read_as_table_files_are() {
     repo.archives = true;
     let dir = tempfile::tempdir().unwrap();
     let mut spool = spool(&repo, &dir);
-    let first = repo.commit(TABLES);
+    repo.commit(TABLES);
+    push(&repo, &mut spool);
+    assert_eq!(with_dictionary(&spool), 0);
+    let second = repo.commit(MANY);
     push(&repo, &mut spool);
     let names = std::fs::read_dir(spool.dir()).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.into_string().unwrap()).collect::<Vec<_>>();
     assert!(names.iter().any(|name| name.ends_with(".darc")), "{names:?}");
-    let below = walk(&mut spool, first);
-    assert!(below.len() > 100, "{}", below.len());
-    let zipped = spool.files().iter().map(|file| file.with_dictionary()).sum::<usize>();
-    eprintln!("{zipped} of {} chunks with a dictionary", spool.chunks());
+    // A plain store has no journal, which is a file of this name.
+    assert!(!names.contains(&"v".repeat(32)), "{names:?}");
+    // More than that are only the roots, one or two for each push.
+    let others = spool.chunks() - walk(&mut spool, second).len();
+    assert!(others <= 4, "{others}");
+    let without = spool.chunks() - with_dictionary(&spool);
+    assert!(with_dictionary(&spool) > 100 && without > 100, "both forms are there: {without}");
+
+    // Damage anywhere is an error, or does not matter; never a panic, never another chunk.
+    let largest = spool.files().into_iter().max_by_key(|file| file.bytes()).unwrap();
+    let path = spool.dir().join(text(&largest.name()) + ".darc");
+    let good = std::fs::read(&path).unwrap();
+    let hashes = largest.hashes();
+    let step = hashes.len() / 20;
+    let asked = hashes.iter().step_by(step).copied().collect::<Vec<_>>();
+    let read = || Spool::open(spool.dir()).and_then(|mut spool| spool.get_many(&asked));
+    let right = read().unwrap();
+    let mut errors = 0;
+    for n in 0..150 {
+        let mut bytes = good.clone();
+        // All over the file, its dictionary at the front and its index and footer at the end.
+        let at = match n % 3 {
+            0 => n * 7_919 * 31 % bytes.len(),
+            1 => n * 97 % 20_000,
+            _ => bytes.len() - 1 - n * 3 % 300,
+        };
+        bytes[at] ^= 1 << (n % 8);
+        std::fs::write(&path, bytes).unwrap();
+        match read() {
+            Ok(got) => {
+                assert!(got.iter().zip(&right).all(|(got, right)| got.is_none() || got == right))
+            }
+            Err(error) => {
+                assert!(matches!(error, EngineError::Corrupt { .. }), "{error}");
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 10, "{errors}");
 }
 
 #[test]
 fn what_the_collector_leaves_is_read() {
     let Some(repo) = Repo::new() else { return };
-    let first = repo.commit(TABLES);
-    repo.commit("UPDATE t SET a = a + 1");
+    repo.commit(TABLES);
+    let second = repo.commit(MANY);
     repo.dolt(&["gc"]);
-    let noms = repo.noms();
-    let mut spool = Spool::open(noms.join("oldgen")).unwrap();
-    let below = walk(&mut spool, first);
-    assert!(below.len() > 100, "{}", below.len());
-    let zipped = spool.files().iter().map(|file| file.with_dictionary()).sum::<usize>();
-    assert!(zipped > 100, "{zipped} of {} chunks have a dictionary", spool.chunks());
+    let mut spool = Spool::open(repo.noms().join("oldgen")).unwrap();
+    assert!(walk(&mut spool, second).len() > 1_000);
+    assert!(with_dictionary(&spool) > 100, "none of {}", spool.chunks());
 }

@@ -1,0 +1,193 @@
+//! The rules that hold at every step, each of one machine alone: the random runs and the exhaustive
+//! search hold every machine against them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::engine::{Commit, Store};
+use super::super::machine::Machine;
+use super::super::root::{Lost, Root, Row};
+use super::Failure;
+use super::naive::{self, NaiveFold};
+use crate::id::CommitHash;
+use crate::node::{Event, Node};
+
+/// What a rule says of a machine.
+pub(in crate::sim) type Verdict = Result<(), Failure>;
+
+fn fail(rule: &'static str, detail: String) -> Verdict {
+    Err(Failure { rule, detail })
+}
+
+/// The heads are exactly the accepted commits that no other one builds on.
+pub(in crate::sim) fn heads(machine: &Machine) -> Verdict {
+    let graph = machine.node.graph();
+    let mut heads: BTreeSet<CommitHash> = BTreeSet::new();
+    let mut below = BTreeSet::new();
+    for commit in graph.iter_topological() {
+        heads.insert(commit.hash);
+        below.extend(commit.builds_on);
+    }
+    heads.retain(|hash| !below.contains(hash));
+    if heads == *graph.heads() {
+        return Ok(());
+    }
+    fail("heads", format!("n{} has heads {:?}, not {heads:?}", machine.number, graph.heads()))
+}
+
+/// **Nothing lost**: what a user was told is committed lies under main, a parked branch, or a head
+/// that is to be folded; and the engine has every head.
+pub(in crate::sim) fn own_kept(machine: &Machine, own: &BTreeSet<CommitHash>) -> Verdict {
+    let (number, heads) = (machine.number, machine.node.heads());
+    if let Some(head) = heads.iter().find(|head| machine.store.get(head).is_none()) {
+        let detail = format!("n{number} accepted {head:?}, which its engine lacks");
+        return fail("nothing lost", detail);
+    }
+    let kept = [machine.main].into_iter().chain(machine.parked.iter().copied());
+    let kept = machine.store.under(kept.chain(heads.iter().copied()));
+    match own.iter().find(|hash| !kept.contains(hash)) {
+        Some(lost) => fail("nothing lost", format!("n{number} lost {lost:?}, committed there")),
+        None => Ok(()),
+    }
+}
+
+/// Nobody sees an own commit vanish: when main moves, what was committed here stays under it, or is
+/// parked.
+pub(in crate::sim) fn own_stay(machine: &Machine, own: &BTreeSet<CommitHash>) -> Verdict {
+    let parked = machine.node.parked().iter().map(|parked| parked.head);
+    let kept = machine.store.under(parked.chain([machine.main]));
+    let Some(lost) = own.iter().find(|hash| !kept.contains(hash)) else { return Ok(()) };
+    let detail = format!("n{}: main left {lost:?}, made there", machine.number);
+    fail("own commits stay", detail)
+}
+
+/// **No resurrection**: a merge has every conflict that a side has, resolved where a side has it
+/// resolved. **Sound**: it breaks no rule of the schema.
+pub(in crate::sim) fn merge(store: &Store, merged: CommitHash) -> Verdict {
+    let Some(commit) = store.get(&merged) else { return Ok(()) };
+    let sides = commit.info.parents.iter().filter_map(|parent| store.get(parent));
+    let mut known = sides.flat_map(|side| &side.root.conflicts);
+    let holds =
+        |lost, resolved: bool| commit.root.conflicts.get(lost).is_some_and(|now| *now || !resolved);
+    if let Some((lost, _)) = known.find(|(lost, resolved)| !holds(lost, **resolved)) {
+        return fail("no resurrection", format!("{lost:?} came back in {merged:?}"));
+    }
+    let broken = commit.root.violations();
+    if !broken.is_empty() {
+        return fail("sound", format!("{merged:?} breaks {broken:?}"));
+    }
+    rows_kept(store, commit)
+}
+
+/// **Nothing lost**, of rows: what a side changed in a row is in the merge, or the row is recorded.
+fn rows_kept(store: &Store, merged: &Commit) -> Verdict {
+    let Some((ours, theirs)) = merged.info.as_merge() else { return Ok(()) };
+    let Some(base) = store.merge_base(&ours, &theirs).and_then(|base| store.get(&base)) else {
+        return Ok(());
+    };
+    let row = |root: &'_ Root, table: u8, key: u8| root.tables.get(&table)?.rows.get(&key).cloned();
+    for side in [ours, theirs].iter().filter_map(|side| store.get(side)) {
+        for (table, name) in side.root.tables.values().zip(side.root.tables.keys().copied()) {
+            let known = base.root.tables.get(&name).into_iter().flat_map(|table| table.rows.keys());
+            let keys: BTreeSet<u8> = table.rows.keys().chain(known).copied().collect();
+            for key in keys {
+                let [before, wanted, now] = [base, side, merged]
+                    .map(|commit| commit.root.tables.get(&name).and(row(&commit.root, name, key)));
+                let is_recorded = |lost: &Lost| (lost.table, lost.key) == (name, key);
+                if !is_kept(before.as_ref(), wanted.as_ref(), now.as_ref())
+                    && !merged.root.conflicts.keys().any(is_recorded)
+                {
+                    let detail = format!("row {key} of table {name}: {wanted:?} became {now:?}");
+                    return fail("nothing lost", detail);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether what was changed from `before` to `wanted` is there now.
+fn is_kept(before: Option<&Row>, wanted: Option<&Row>, now: Option<&Row>) -> bool {
+    match (wanted, now) {
+        _ if before == wanted => true,
+        (None, now) => now.is_none(),
+        (Some(_), None) => false,
+        (Some(wanted), Some(now)) => {
+            let cell = |column: &u8| before.and_then(|row| row.get(column));
+            let columns: BTreeSet<u8> = wanted
+                .keys()
+                .chain(before.into_iter().flatten().map(|(c, _)| c))
+                .copied()
+                .collect();
+            columns.iter().all(|column| {
+                wanted.get(column) == cell(column) || wanted.get(column) == now.get(column)
+            })
+        }
+    }
+}
+
+/// What the node tells applications is so. `is_trusting` is false where its peers may lie.
+pub(in crate::sim) fn event(machine: &Machine, event: &Event, is_trusting: bool) -> Verdict {
+    let (store, number) = (&machine.store, machine.number);
+    match event {
+        Event::MainMoved { from, to, fast_forward } => {
+            if !store.ancestors(&machine.main).contains(to) {
+                return fail("told truly", format!("n{number}: main is not at {to:?}"));
+            }
+            if *fast_forward != store.ancestors(to).contains(from) {
+                let detail = format!("n{number}: a wrong word on {from:?} to {to:?}");
+                return fail("told truly", detail);
+            }
+            Ok(())
+        }
+        Event::EnginesDisagree { .. } | Event::Rejected { .. } if is_trusting => {
+            fail("told truly", format!("n{number}: all are honest and alike: {event:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The fold of each set of heads, by the naive definition.
+#[derive(Debug, Default)]
+pub(in crate::sim) struct Folds {
+    known: BTreeMap<Vec<CommitHash>, NaiveFold>,
+}
+
+impl Folds {
+    /// **Convergence** and **order-free**: main of a node that has come to rest is the fold of the
+    /// heads, which a naive fold that has never seen a node computes from the commits alone.
+    pub(in crate::sim) fn check(
+        &mut self,
+        machine: &Machine,
+        settles: bool,
+        is_named: bool,
+    ) -> Verdict {
+        let number = machine.number;
+        let heads: Vec<CommitHash> = machine.node.heads().iter().copied().collect();
+        if !self.known.contains_key(&heads) {
+            let fold = naive::fold(machine, settles, is_named);
+            if fold.heads.iter().copied().ne(heads.iter().copied()) {
+                let detail = format!("n{number} has heads {heads:?}, naively {:?}", fold.heads);
+                return fail("heads", detail);
+            }
+            self.known.insert(heads.clone(), fold);
+        }
+        match difference(&machine.node, &self.known[&heads]) {
+            Some(wrong) => fail("convergence", format!("n{number}: {wrong}, of heads {heads:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn difference(node: &Node, expected: &NaiveFold) -> Option<String> {
+    let parked: BTreeSet<_> = node.parked().iter().map(|parked| parked.head).collect();
+    let included: BTreeSet<_> = node.included().iter().copied().collect();
+    if node.main() != expected.tip {
+        Some(format!("main is {:?}, naively {:?}", node.main(), expected.tip))
+    } else if parked != expected.parked {
+        Some(format!("parked are {parked:?}, naively {:?}", expected.parked))
+    } else if included != &expected.heads - &expected.parked {
+        Some(format!("main is said to include {included:?}"))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,44 @@
+//! Seeds that once found a fault, each with one line of its story, and the seed that finds each wrong
+//! version. They run with every test.
+//!
+//! A seed is a run only together with the source: a change to what nodes do, or to how runs are drawn,
+//! makes it another one. So each line names the wrong version that stands for the fault; the test
+//! demands that its seed still finds that, and `sim --mutants` prints the seeds that do.
+
+use crate::mutant::Mutant;
+
+/// A seed that found a fault in this code.
+#[derive(Debug, Clone, Copy)]
+pub struct Regression {
+    /// The seed.
+    pub seed: u64,
+    /// The wrong version that brings the fault back, where there is one.
+    pub mutant: Option<Mutant>,
+    /// What was wrong.
+    pub story: &'static str,
+}
+
+/// The faults that were found, the newest last.
+pub const REGRESSIONS: &[Regression] = &[Regression {
+    seed: 7620,
+    mutant: Some(Mutant::StoreWrittenLate),
+    story: "a commit made here was parked before the node's store had it; main left it, the \
+                process was killed, and nothing named the commit any more (it was seed 7620 then)",
+}];
+
+/// The least seed that finds each wrong version, as `sim --mutants` prints them.
+pub const KILLERS: &[(Mutant, u64)] = &[
+    (Mutant::TiesByArrival, 0),
+    (Mutant::HeightOfFirstParent, 11),
+    (Mutant::HeadDropped, 0),
+    (Mutant::ResolutionUnsticks, 200),
+    (Mutant::NoAntiEntropy, 0),
+    (Mutant::GreedyFromFirst, 4),
+    (Mutant::LocalCommitIgnored, 1_234),
+    (Mutant::MovesBlindly, 38),
+    (Mutant::RejectedFromAll, 8_561),
+    (Mutant::StormOnMove, 1),
+    (Mutant::HeadsNeverDropped, 0),
+    (Mutant::StoreWrittenLate, 6_903),
+    (Mutant::LoserNotRecorded, 2),
+];
