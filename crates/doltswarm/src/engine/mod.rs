@@ -222,8 +222,8 @@ pub trait Engine: Send {
         limit: usize,
     ) -> EngineResult<TableDiff>;
 
-    /// The engine's hash of all tables at the tip of main, in lower-case hexadecimal: equal exactly
-    /// where the contents are equal.
+    /// The engine's hash of all tables at the tip of main, as the engine writes it, in lower case:
+    /// equal exactly where the contents are equal.
     fn state_hash(&mut self) -> EngineResult<String>;
 
     /// Drops what no branch or tag reaches: also what was fetched and is neither below main nor
