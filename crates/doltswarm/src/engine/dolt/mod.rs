@@ -141,7 +141,7 @@ impl Dolt {
     ///
     /// As [`Dolt::open`].
     pub fn drop_database(options: &DoltOptions) -> EngineResult<()> {
-        let mut server = session::open(options, Purpose::Server)?;
+        let mut server = session::open(options, Purpose::Server, &Losses::default())?;
         let sql = format!("DROP DATABASE {}", session::quote(&options.url.database));
         server.run(&sql, &[]).map(|_| ()).during("drop the database")
     }
