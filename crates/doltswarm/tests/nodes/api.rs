@@ -41,12 +41,20 @@ async fn a_transaction_that_fails_leaves_nothing() {
         .await
         .expect_err("the work refuses");
     assert!(matches!(error, ExecError::Engine(EngineError::Rejected { .. })), "{error}");
-    // Swallowing the error of a statement that ends the transaction must not commit the rest.
+    // A statement that ends the engine's transaction must not commit the rest: here one that fails
+    // and whose error is swallowed, there one that commits before the work refuses.
+    let on_server = home.database.is_some();
+    let ends_it = match on_server {
+        true => "CREATE TABLE more (id INTEGER PRIMARY KEY)",
+        false => "INSERT OR ROLLBACK INTO account VALUES (1, 1)",
+    };
     let swallowed = node
-        .transaction("sneak out", |transaction| {
+        .transaction("sneak out", move |transaction| {
             let _ = transaction.execute(&"ROLLBACK".into());
-            let _ = transaction.execute(&"INSERT OR ROLLBACK INTO account VALUES (1, 1)".into());
-            transaction.execute(&"UPDATE account SET balance = 5 WHERE id = 1".into())
+            let ended = transaction.execute(&ends_it.into());
+            assert_eq!(ended.is_ok(), on_server, "{ended:?}");
+            transaction.execute(&"UPDATE account SET balance = 5 WHERE id = 1".into())?;
+            Err::<(), _>(EngineError::Rejected { message: "not enough".into() })
         })
         .await;
     assert!(swallowed.is_err(), "{swallowed:?}");

@@ -9,7 +9,7 @@ use doltswarm::{
     OpenOptions, QueryError, Swarm, Ticket, WaitFor,
 };
 
-use crate::support::{Home, close, eventually, exec, homes, in_step, loopback, rows, wait};
+use crate::support::{Home, close, eventually, exec, homes, in_step, rows, wait};
 
 const SCHEMA: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)";
 
@@ -91,7 +91,7 @@ async fn a_join_that_was_given_up_goes_on_with_the_ticket_it_has_used() {
     let [home_a, home_b, home_c] = homes();
     let a = home_a.found(SCHEMA).await;
     let ticket = a.invite(InviteOptions::default()).await.expect("a ticket");
-    let options = JoinOptions { bind: vec![loopback()], ..Default::default() };
+    let options = home_b.join_options();
     for _ in 0..3 {
         let stop = |step: &JoinProgress| *step == JoinProgress::Admitted;
         give_up_a_join(&home_b, &ticket, options.clone(), stop).await;
@@ -100,7 +100,9 @@ async fn a_join_that_was_given_up_goes_on_with_the_ticket_it_has_used() {
     }
     let again = Swarm::join(&home_b.path, &ticket, options.clone(), |_| {}).await;
     again.expect("the ticket is this peer's").close().await;
-    let error = Swarm::join(&home_c.path, &ticket, options, |_| {}).await.expect_err("used up");
+    let error = Swarm::join(&home_c.path, &ticket, home_c.join_options(), |_| {})
+        .await
+        .expect_err("used up");
     assert!(matches!(error, JoinError::Refused(_)), "{error}");
     assert_eq!(a.members().await.expect("members").len(), 2);
     a.close().await;

@@ -7,6 +7,8 @@ mod api;
 mod conflict;
 mod damage;
 mod disk;
+mod engine;
+mod files;
 mod foreign;
 mod lifecycle;
 mod relay;

@@ -4,20 +4,25 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use doltswarm::core::commit::EngineKind;
 use doltswarm::core::membership::Role;
 use doltswarm::{
-    InitOptions, InviteOptions, JoinOptions, OpenOptions, Status, Swarm, Value, WaitFor,
+    DoltServer, InitOptions, InviteOptions, JoinOptions, OpenOptions, Status, Swarm, Value, WaitFor,
 };
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::engine::{self, Database};
+
 /// How long anything may take before a test gives up. Generous: a test machine is busy.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// A node's directory, which outlives the node.
+/// A node's directory, which outlives the node, and where its database is.
 pub(crate) struct Home {
     _dir: TempDir,
     pub(crate) path: PathBuf,
+    /// A database of its own on a server; `None`: the database is a file.
+    pub(crate) database: Option<Database>,
 }
 
 impl Home {
@@ -25,10 +30,21 @@ impl Home {
         Self::on(tempfile::tempdir().expect("a temporary directory"))
     }
 
+    /// With its database where the caller says.
+    pub(crate) fn with(database: Option<Database>) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self { path: dir.path().join("node"), _dir: dir, database }
+    }
+
     /// In a directory that is there.
     pub(crate) fn on(dir: TempDir) -> Self {
         let path = dir.path().join("node");
-        Self { _dir: dir, path }
+        Self { _dir: dir, path, database: engine::database() }
+    }
+
+    /// The server that has the node's database.
+    pub(crate) fn server(&self) -> Option<DoltServer> {
+        self.database.as_ref().map(Database::server)
     }
 
     /// Opens the node with the network on.
@@ -42,10 +58,18 @@ impl Home {
     }
 
     pub(crate) async fn found_with(&self, schema: &str, options: InitOptions) -> Swarm {
-        Swarm::init(&self.path, options).await.expect("init").close().await;
+        let swarm = self.found_offline(options).await;
+        swarm.close().await;
         let swarm = self.up().await;
         swarm.exec_and_commit("schema", [schema]).await.expect("the schema is good");
         swarm
+    }
+
+    pub(crate) async fn found_offline(&self, mut options: InitOptions) -> Swarm {
+        if let Some(server) = self.server() {
+            (options.engine, options.dolt) = (EngineKind::Dolt, Some(server));
+        }
+        Swarm::init(&self.path, options).await.expect("init")
     }
 
     /// Joins the swarm of `inviter` and opens the node with the network on.
@@ -56,13 +80,14 @@ impl Home {
     pub(crate) async fn join_as(&self, inviter: &Swarm, name: &str, role: Role) -> Swarm {
         let invite = InviteOptions { role, ..Default::default() };
         let ticket = inviter.invite(invite).await.expect("a ticket");
-        let options = JoinOptions {
-            name: name.into(),
-            bind: vec![loopback()],
-            open: OpenOptions::online_at(loopback()),
-            ..JoinOptions::default()
-        };
+        let open = OpenOptions::online_at(loopback());
+        let options = JoinOptions { name: name.into(), open, ..self.join_options() };
         Swarm::join(&self.path, &ticket, options, |_| {}).await.expect("the join")
+    }
+
+    /// Where this node's database is to be, and loopback addresses.
+    pub(crate) fn join_options(&self) -> JoinOptions {
+        JoinOptions { bind: vec![loopback()], dolt: self.server(), ..JoinOptions::default() }
     }
 }
 

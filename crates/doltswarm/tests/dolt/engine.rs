@@ -1,0 +1,78 @@
+//! Where the nodes of this binary have their databases: on `dolt sql-server`s of this process's own.
+
+use std::io::{Write, stderr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+
+use doltswarm::engine::dolt::Sandbox;
+use doltswarm::{DoltServer, DoltUrl};
+use tempfile::TempDir;
+
+/// A server, which ends with the last database on it, and leaves nothing.
+pub(crate) struct Server {
+    sandbox: Mutex<Sandbox>,
+    /// Databases so far.
+    made: AtomicU64,
+    _dir: TempDir,
+}
+
+/// A name for a database of its own on a server.
+#[derive(Clone)]
+pub(crate) struct Database {
+    pub(crate) server: Arc<Server>,
+    pub(crate) url: DoltUrl,
+}
+
+impl Server {
+    /// Starts one, where the program is there.
+    pub(crate) fn start() -> Option<Arc<Self>> {
+        let Some(program) = Sandbox::program() else {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                say("SKIPPED: there is no program `dolt`, so nothing here ran on a Dolt server; \
+                     docs/dolt.md says how to get it, and $DOLTSWARM_DOLT names it");
+            });
+            return None;
+        };
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let sandbox = Sandbox::start(&program, dir.path()).expect("a server");
+        Some(Arc::new(Self { sandbox: Mutex::new(sandbox), made: AtomicU64::new(0), _dir: dir }))
+    }
+
+    /// A database that nobody else uses; the node that gets it creates it.
+    pub(crate) fn database(self: &Arc<Self>) -> Database {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let url = self.sandbox().url(&format!("shop{number}"));
+        Database { server: Arc::clone(self), url }
+    }
+
+    /// The process, to be killed and run again.
+    pub(crate) fn sandbox(&self) -> MutexGuard<'_, Sandbox> {
+        self.sandbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Database {
+    pub(crate) fn server(&self) -> DoltServer {
+        DoltServer { url: self.url.clone(), password_file: None }
+    }
+}
+
+/// The server that tests share which do it no harm.
+pub(crate) fn shared() -> Option<Arc<Server>> {
+    // Weak: what a static holds is not dropped at the end of a process, and its files would stay.
+    static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let server = shared.upgrade().or_else(Server::start)?;
+    *shared = Arc::downgrade(&server);
+    Some(server)
+}
+
+pub(crate) fn database() -> Option<Database> {
+    shared().map(|server| server.database())
+}
+
+/// Says something that is seen where tests pass too: the test harness hides what is printed.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(stderr(), "{text}");
+}

@@ -1,0 +1,22 @@
+//! Whole nodes on real Dolt servers: the tests of `tests/nodes` again, and what only a server can do.
+//!
+//! Without the program `dolt` one line says so, the shared tests run on DoltLite, and the others pass
+//! without a look.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
+#[path = "../nodes/api.rs"]
+mod api;
+#[path = "../nodes/conflict.rs"]
+mod conflict;
+#[path = "../nodes/damage.rs"]
+mod damage;
+mod engine;
+#[path = "../nodes/lifecycle.rs"]
+mod lifecycle;
+#[path = "../nodes/relay.rs"]
+mod relay;
+#[path = "../nodes/support.rs"]
+mod support;
+#[path = "../nodes/sync.rs"]
+mod sync;
