@@ -252,7 +252,7 @@ impl Config {
             self.sync.signature_tags == default.sync.signature_tags,
         );
         let auto_commit = match self.sidecar.auto_commit.as_str() {
-            "" => "# auto_commit = \"5s\"".to_owned(),
+            "" => "# For example: auto_commit = \"5s\"".to_owned(),
             text => line("auto_commit", text.into(), false),
         };
         let dolt = self.dolt.as_ref().map_or_else(String::new, DoltConfig::to_text);
