@@ -7,6 +7,7 @@
 
 #[path = "../nodes/api.rs"]
 mod api;
+mod client;
 #[path = "../nodes/conflict.rs"]
 mod conflict;
 #[path = "../nodes/damage.rs"]
@@ -16,6 +17,7 @@ mod engine;
 mod lifecycle;
 #[path = "../nodes/relay.rs"]
 mod relay;
+mod stress;
 #[path = "../nodes/support.rs"]
 mod support;
 #[path = "../nodes/sync.rs"]
