@@ -23,6 +23,9 @@ const SCHEMA: &str = "CREATE TABLE own (id BIGINT PRIMARY KEY, v BIGINT NOT NULL
                       INSERT INTO common VALUES (1, 0), (2, 0), (3, 0), (4, 0), (5, 0)";
 /// Clients on each node.
 const WRITERS: u64 = 4;
+/// How long a client thinks between two commits, at most. Without it the machine is so busy with the
+/// clients that hardly anything arrives while they write.
+const PAUSE_MS_MAX: u64 = 250;
 /// How many rows each client has to itself.
 const ROWS: u64 = 40;
 /// The log of a node, in commits.
@@ -158,6 +161,7 @@ impl Writer {
                     0 => self.one_by_one(),
                     _ => self.transaction(),
                 }
+                sleep(Duration::from_millis(self.random(PAUSE_MS_MAX)));
             }
             self.seen
         })
