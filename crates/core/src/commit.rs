@@ -1,6 +1,6 @@
 //! What a commit is to the swarm: a user commit or a merge commit.
 
-use data_encoding::BASE32HEX_NOPAD;
+use data_encoding::BASE32_DNSSEC;
 
 use crate::id::{CommitHash, ParseIdError, PeerId};
 
@@ -139,7 +139,7 @@ impl EngineKind {
     pub fn write_hash(self, hash: &CommitHash) -> String {
         match self {
             Self::DoltLite => hash.to_string(),
-            Self::Dolt => BASE32HEX_NOPAD.encode(hash.as_bytes()).to_ascii_lowercase(),
+            Self::Dolt => BASE32_DNSSEC.encode(hash.as_bytes()),
         }
     }
 
@@ -151,8 +151,8 @@ impl EngineKind {
     pub fn read_hash(self, text: &str) -> Result<CommitHash, ParseIdError> {
         match self {
             Self::DoltLite => text.parse(),
-            Self::Dolt => BASE32HEX_NOPAD
-                .decode(text.to_ascii_uppercase().as_bytes())
+            Self::Dolt => BASE32_DNSSEC
+                .decode(text.as_bytes())
                 .ok()
                 .and_then(|bytes| CommitHash::from_slice(&bytes))
                 .ok_or_else(|| ParseIdError::new("commit hash", "32 digits of 0-9 and a-v", text)),
@@ -168,7 +168,7 @@ mod tests {
     fn hashes_are_written_as_each_engine_does() {
         let hash = CommitHash::from_bytes([0xfe; 20]);
         let texts = [EngineKind::DoltLite, EngineKind::Dolt].map(|kind| kind.write_hash(&hash));
-        assert_eq!(texts, ["fe".repeat(20), "vrvfrvnu".repeat(4)]);
+        assert_eq!(texts, ["fe".repeat(20), "vrvftvnu".repeat(4)]);
         for (kind, text) in [EngineKind::DoltLite, EngineKind::Dolt].into_iter().zip(&texts) {
             assert_eq!(kind.read_hash(text), Ok(hash));
             assert!(kind.read_hash(&text[1..]).is_err());

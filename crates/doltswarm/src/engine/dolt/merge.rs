@@ -9,8 +9,9 @@ use super::commit::{Words, hash_value, require};
 use super::exec::reset;
 use super::record as book;
 use super::session::{During, Link, SqlError, number, text};
-use super::settle::{Settlement, Stop, impossible};
+use super::settle::{Conflicts, Settlement, Stop, impossible};
 use super::store::commit_text;
+use super::triggers;
 use super::violations::{self, ADOPTING_PASSES, PASSES_MAX, Plan};
 use crate::engine::record::{self, Record};
 use crate::engine::{CommitMeta, EngineError, EngineResult, MergeOutcome};
@@ -77,19 +78,10 @@ impl Merge<'_> {
         self.words.tell(link)?;
         link.run("START TRANSACTION", &[]).during("begin a transaction")?;
         let is_clean = self.start(link)?;
-        let (mut commit, mut conflicts) = (None, 0);
-        if !is_clean {
-            refuse_schema_conflicts(link)?;
-            link.run("SET foreign_key_checks = 0", &[]).during("begin to settle")?;
-            let mut settlement = Settlement::new(link, self.theirs);
-            self.settle_rows(&mut settlement)?;
-            let records = settlement.records;
-            conflicts += add(link, &records)?;
-            commit = Some(self.commit(link, &["--allow-empty"])?);
-        }
-        let commit = match commit {
-            None => self.commit(link, &["--allow-empty"])?,
-            Some(commit) => self.settle_violations(link, commit, &mut conflicts)?,
+        let mut conflicts = 0;
+        let commit = match is_clean {
+            true => self.commit(link, &["--allow-empty"])?,
+            false => self.settle(link, &mut conflicts)?,
         };
         if require(link, &commit)?.parents == [*self.ours, *self.theirs] {
             return Ok(MergeOutcome::Merged { commit, conflicts });
@@ -127,21 +119,51 @@ impl Merge<'_> {
         Ok(number(rows.first().and_then(|row| row.get(2))) == 0)
     }
 
-    /// Settles the row conflicts, and lets violations stand for now.
-    fn settle_rows(&self, settlement: &mut Settlement<'_>) -> Result<(), Stop> {
-        let sql = "SELECT `table` FROM dolt_conflicts ORDER BY 1";
-        let rows = settlement.link.rows(sql, &[]).during("list the conflicts")?;
-        let names: Vec<_> = rows.iter().map(|row| text(row.first()).to_owned()).collect();
-        for name in &names {
-            settlement.settle_rows(name)?;
+    /// Settles everything, and commits.
+    ///
+    /// A trigger could call the clock, and the server cannot leave triggers out. So where there are
+    /// any, the merge is committed as it is, they are dropped, and the last commit has them again.
+    fn settle(&self, link: &mut Link, conflicts: &mut u64) -> Result<CommitHash, Stop> {
+        refuse_schema_conflicts(link)?;
+        let mut settlement = Settlement::new(link, self.theirs);
+        let taken = self.take_conflicts(&mut settlement)?;
+        let mut flags = vec!["--allow-empty"];
+        let mut whole = None;
+        if triggers::any(settlement.link)? {
+            whole = Some(self.commit(settlement.link, &flags)?);
+            triggers::drop_all(settlement.link)?;
+            settlement.link.run("START TRANSACTION", &[]).during("begin a transaction")?;
+            flags.push("--amend");
+        }
+        settlement.link.run("SET foreign_key_checks = 0", &[]).during("begin to settle")?;
+        for one in taken {
+            let name = one.table.name.clone();
+            settlement.settle_rows(one)?;
             if !settlement.records.is_empty() {
-                self.park(name, "rows were changed on both sides")?;
+                self.park(&name, "rows were changed on both sides")?;
             }
         }
+        let records = settlement.records;
+        *conflicts += add(link, &records)?;
+        let commit = self.commit(link, &flags)?;
+        let commit = self.settle_violations(link, commit, conflicts)?;
+        let Some(whole) = whole else { return Ok(commit) };
+        reset(link, BRANCH, &commit)?;
+        triggers::restore(link, &whole)?;
+        Ok(self.commit(link, &["--amend", "--allow-empty"])?)
+    }
+
+    /// Takes the conflicts out of the merge, and lets violations stand for now.
+    fn take_conflicts(&self, settlement: &mut Settlement<'_>) -> Result<Vec<Conflicts>, Stop> {
+        let sql = "SELECT `table` FROM dolt_conflicts ORDER BY 1";
+        let rows = settlement.link.rows(sql, &[]).during("list the conflicts")?;
+        let names = rows.iter().map(|row| text(row.first()));
+        let taken = names.map(|name| settlement.take_conflicts(name)).collect::<Result<_, _>>()?;
         for name in violations::tables(settlement.link)? {
             self.park(&name, "the two sides together break a constraint")?;
         }
-        violations::record_left_out(settlement)
+        violations::record_left_out(settlement)?;
+        Ok(taken)
     }
 
     /// Settles what the commit breaks, in passes.

@@ -43,6 +43,12 @@ pub(super) struct Want {
     pub(super) kept: Vec<(String, Value)>,
 }
 
+/// The row conflicts of one table, sorted by key.
+pub(super) struct Conflicts {
+    pub(super) table: Table,
+    rows: Vec<RowConflict>,
+}
+
 /// One row of `dolt_conflicts_<table>`.
 struct RowConflict {
     base: Option<Vec<Value>>,
@@ -65,21 +71,26 @@ impl<'a> Settlement<'a> {
         Self { link, records: Vec::new(), theirs, known: BTreeMap::new() }
     }
 
-    /// Settles the row conflicts of one table.
-    pub(super) fn settle_rows(&mut self, name: &str) -> Result<(), Stop> {
+    /// Reads the row conflicts of one table and clears them; its rows stay as they are.
+    pub(super) fn take_conflicts(&mut self, name: &str) -> Result<Conflicts, Stop> {
         let table = table::require(self.link, name)?;
-        let mut conflicts = self.conflicts(&table)?;
-        conflicts.sort_by_cached_key(|conflict| table.key_json(conflict.any()));
-        if name == record::TABLE {
-            self.settle_bookkeeping(&table, conflicts)?;
-        } else if table.has_key() {
-            self.settle_keyed(&table, &conflicts)?;
-        } else {
-            self.settle_keyless(&table, &conflicts)?;
-        }
+        let mut rows = self.conflicts(&table)?;
+        rows.sort_by_cached_key(|conflict| table.key_json(conflict.any()));
         let sql = format!("DELETE FROM {}", quote(&format!("dolt_conflicts_{name}")));
         self.link.run(&sql, &[]).during("clear the conflicts")?;
-        Ok(())
+        Ok(Conflicts { table, rows })
+    }
+
+    /// Settles row conflicts.
+    pub(super) fn settle_rows(&mut self, conflicts: Conflicts) -> Result<(), Stop> {
+        let Conflicts { table, rows } = conflicts;
+        if table.name == record::TABLE {
+            self.settle_bookkeeping(&table, rows)
+        } else if table.has_key() {
+            self.settle_keyed(&table, &rows)
+        } else {
+            self.settle_keyless(&table, &rows)
+        }
     }
 
     fn settle_keyed(&mut self, table: &Table, conflicts: &[RowConflict]) -> Result<(), Stop> {

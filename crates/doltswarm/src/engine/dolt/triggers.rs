@@ -1,8 +1,10 @@
-//! Triggers, views and procedures that another program made and that would call version control.
-//!
-//! The texts of users' statements are judged, but what they set off is not in them.
+//! Triggers: refusing those that would call version control, and keeping them out of merges.
 
-use super::session::{During, Link, text};
+use doltswarm_core::id::CommitHash;
+
+use super::commit::hash_value;
+use super::session::{During, Link, quote, text};
+use super::settle::{Stop, impossible};
 use crate::engine::{EngineError, EngineResult};
 
 /// Fails where the database has a trigger or a view that calls the engine's version control.
@@ -18,4 +20,29 @@ pub(super) fn require_harmless(link: &mut Link) -> EngineResult<()> {
         text(row.first())
     );
     Err(EngineError::Rejected { message })
+}
+
+/// Whether the connection's branch has triggers.
+pub(super) fn any(link: &mut Link) -> EngineResult<bool> {
+    let sql = "SELECT 1 FROM dolt_schemas WHERE type = 'trigger' LIMIT 1";
+    Ok(!link.rows(sql, &[]).during("read the triggers")?.is_empty())
+}
+
+/// Drops all triggers of the connection's branch.
+pub(super) fn drop_all(link: &mut Link) -> Result<(), Stop> {
+    let sql = "SELECT name FROM dolt_schemas WHERE type = 'trigger' ORDER BY name";
+    let rows = link.rows(sql, &[]).during("read the triggers")?;
+    for row in rows {
+        let name = text(row.first());
+        link.run(&format!("DROP TRIGGER {}", quote(name)), &[]).map_err(|error| {
+            impossible(error, name, "merge beside a trigger", "drop the trigger on both sides")
+        })?;
+    }
+    Ok(())
+}
+
+/// Gives the connection's branch the triggers, views and events that a commit has.
+pub(super) fn restore(link: &mut Link, from: &CommitHash) -> EngineResult<()> {
+    let sql = "CALL DOLT_CHECKOUT(?, '--', 'dolt_schemas')";
+    link.run(sql, &[hash_value(from)]).map(|_| ()).during("put the triggers back")
 }

@@ -186,3 +186,24 @@ fn a_server_that_fits_has_no_faults_and_one_that_does_not_says_all() {
     let error = super::super::require(&poor).unwrap_err().to_string();
     assert!(error.contains("not ready"), "{error}");
 }
+
+/// A trigger that would write on each side something else does not run while a merge is settled, and
+/// is there afterwards.
+#[test]
+fn triggers_do_not_run_in_merges() {
+    let Some((mut pair, _)) = pair_at() else { return };
+    let base = format!(
+        "{TABLE}; CREATE TABLE l (id VARCHAR(40) PRIMARY KEY, a INT);
+         CREATE TRIGGER g AFTER INSERT ON t FOR EACH ROW INSERT INTO l VALUES (UUID(), NEW.a);
+         CREATE TRIGGER h BEFORE DELETE ON t FOR EACH ROW INSERT INTO l VALUES (UUID(), OLD.a)"
+    );
+    assert_eq!(pair.settled(&base, "UPDATE t SET a = 1", "UPDATE t SET a = 2"), 1);
+    assert_eq!(pair.query("SELECT count(*) FROM l"), json!([[0]]));
+    pair.exec(Side::A, "INSERT INTO t VALUES (7, 7)");
+    assert_eq!(query(pair.a.as_ref(), "SELECT a FROM l"), json!([[7]]));
+    let refused = pair.try_exec(
+        Side::A,
+        "CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW CALL dolt_commit('-A', '-m', 'x')",
+    );
+    assert!(matches!(refused, Err(EngineError::Rejected { .. })), "{refused:?}");
+}

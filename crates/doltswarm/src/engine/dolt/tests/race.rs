@@ -21,7 +21,7 @@ const TIME: Duration = Duration::from_secs(6);
 /// How long it goes on at most until main has moved often enough, on a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a writer rests between two commits: without a rest main is never where it was.
-const REST: Duration = Duration::from_millis(150);
+const REST: Duration = Duration::from_millis(300);
 
 /// Commits row after row and returns those that were acknowledged.
 fn write(options: &DoltOptions, name: usize, stop: &AtomicBool) -> Vec<i64> {
@@ -59,7 +59,7 @@ struct Tally {
 
 impl Tally {
     fn is_enough(&self) -> bool {
-        self.moved >= 20 && self.joined >= 5
+        self.moved >= 8 && self.joined >= 3
     }
 }
 
@@ -177,7 +177,7 @@ fn commits_of_others_during_moves_are_never_lost() {
         let rows: BTreeSet<i64> =
             rows.as_array().unwrap().iter().map(|row| row[0].as_i64().unwrap()).collect();
         lost += made.iter().filter(|n| !rows.contains(n)).count();
-        assert!(made.len() > 10, "only {} commits of w{name}", made.len());
+        assert!(made.len() > 5, "only {} commits of w{name}", made.len());
     }
     assert_eq!(lost, 0, "{tally:?}, {:?} commits of others", made.iter().map(Vec::len));
     assert!(tally.is_enough(), "{tally:?}");
