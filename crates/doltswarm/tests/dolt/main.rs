@@ -13,6 +13,7 @@ mod conflict;
 #[path = "../nodes/damage.rs"]
 mod damage;
 mod engine;
+mod failures;
 mod foreign;
 #[path = "../nodes/lifecycle.rs"]
 mod lifecycle;

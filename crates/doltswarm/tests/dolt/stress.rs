@@ -25,7 +25,7 @@ const SCHEMA: &str = "CREATE TABLE own (id BIGINT PRIMARY KEY, v BIGINT NOT NULL
 const WRITERS: u64 = 4;
 /// How long a client thinks between two commits, at most. Without it the machine is so busy with the
 /// clients that hardly anything arrives while they write.
-const PAUSE_MS_MAX: u64 = 250;
+const PAUSE_MS_MAX: u64 = 1_000;
 /// How many rows each client has to itself.
 const ROWS: u64 = 40;
 /// The log of a node, in commits.
