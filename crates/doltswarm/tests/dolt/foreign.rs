@@ -175,6 +175,37 @@ async fn two_nodes_on_one_server_do_not_disturb_each_other() {
     close([x, y]).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_main_waits_passes_on_what_it_has() {
+    let [home_a, home_b, home_c] = homes();
+    if home_a.database.is_none() {
+        return;
+    }
+    let a = home_a.found(SCHEMA).await;
+    let b = home_b.join(&a, "b").await;
+    let c = home_c.join(&a, "c").await;
+    in_step(&[&a, &b, &c]).await;
+    c.close().await;
+    let mut conn = connect(&home_b);
+    run(&mut conn, &["INSERT INTO t VALUES (1, 1)"]);
+    let from_a = exec(&a, "INSERT INTO t VALUES (2, 2)").await;
+    eventually("b has the commit", async || {
+        b.status().await.expect("a status").heads == [from_a.clone()]
+    })
+    .await;
+    assert_ne!(b.status().await.expect("a status").main, from_a);
+    a.close().await;
+    let c = home_c.up().await;
+    eventually("c has the commit of a, by way of b", async || {
+        c.status().await.expect("a status").main == from_a
+    })
+    .await;
+    assert_eq!(texts(&mut conn, "SELECT id FROM t"), ["1"]);
+    run(&mut conn, &["DELETE FROM t"]);
+    in_step(&[&b, &c]).await;
+    close([b, c]).await;
+}
+
 /// How long a commit of a client of A takes until A has told of it, and until a client of B sees it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_soon_a_commit_is_noticed_and_seen_elsewhere() {
