@@ -201,8 +201,8 @@ async fn a_database_that_was_dropped_is_named() {
 async fn a_database_of_a_node_is_not_taken_by_another() {
     let Some((server, home)) = alone() else { return };
     let node = home.found(SCHEMA).await;
-    let url = home.database.as_ref().expect("a database").url.clone();
-    let second = Home::with(Some(Database { server, url }));
+    let database = server.same(home.database.as_ref().expect("a database"));
+    let second = Home::with(Some(database));
     let error = Swarm::join(
         &second.path,
         &node.invite(Default::default()).await.expect("a ticket"),

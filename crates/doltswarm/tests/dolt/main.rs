@@ -12,6 +12,7 @@ mod client;
 mod conflict;
 #[path = "../nodes/damage.rs"]
 mod damage;
+mod differential;
 mod engine;
 mod failures;
 mod foreign;

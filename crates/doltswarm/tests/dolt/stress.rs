@@ -42,6 +42,8 @@ struct Seen {
     /// What it wrote to rows that everybody writes to.
     shared: BTreeSet<u64>,
     refused: u64,
+    /// What it did to each of its rows one by one, and what came of it: for the message of a failure.
+    trace: Vec<(u64, String)>,
 }
 
 struct Writer {
@@ -128,7 +130,8 @@ impl Writer {
     fn one_by_one(&mut self) {
         let known = self.seen.rows.clone();
         let (sql, id, row) = self.change(&known);
-        if let Err(error) = self.conn.query_drop(sql) {
+        if let Err(error) = self.conn.query_drop(&sql) {
+            self.seen.trace.push((id, format!("{sql}: {error}")));
             return self.refused(&error);
         }
         match row {
@@ -136,7 +139,9 @@ impl Writer {
             None => self.seen.rows.remove(&id),
         };
         loop {
-            match self.commit() {
+            let done = self.commit();
+            self.seen.trace.push((id, format!("{sql}: {done:?}")));
+            match done {
                 Ok(commit) => return self.seen.commits.push(commit),
                 // Another client's commit took the change along.
                 Err(error) if error.to_string().contains("nothing to commit") => return,
@@ -233,7 +238,17 @@ async fn check(home: &Home, node: &Swarm, seen: &[Seen]) {
     let expected: Vec<String> = expected.into_values().collect();
     let lost: Vec<_> = expected.iter().filter(|row| !found.contains(row)).collect();
     let strange: Vec<_> = found.iter().filter(|row| !expected.contains(row)).collect();
-    assert!(lost.is_empty() && strange.is_empty(), "lost {lost:?}, strange {strange:?}");
+    if let Some(row) = lost.first().or(strange.first()) {
+        let id: u64 = row.split(',').next().expect("a column").parse().expect("a number");
+        let trace = seen.iter().flat_map(|seen| &seen.trace).filter(|(of, _)| *of == id);
+        let trace: Vec<_> = trace.map(|(_, what)| what).collect();
+        let sql = format!(
+            "SELECT to_commit, from_commit, to_commit_date, diff_type, from_v, to_v FROM dolt_diff_own \
+             WHERE to_id = {id} OR from_id = {id}"
+        );
+        let history = texts(&mut conn, &sql);
+        panic!("lost {lost:?}, strange {strange:?}; {id}: {trace:#?}, {history:#?}");
+    }
     let written: BTreeSet<u64> = seen.iter().flat_map(|seen| seen.shared.iter().copied()).collect();
     for value in texts(&mut conn, "SELECT v FROM common") {
         let value: u64 = value.parse().expect("a number");
