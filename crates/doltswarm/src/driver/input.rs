@@ -58,6 +58,23 @@ pub(crate) enum Input {
     Command(Command),
 }
 
+impl Input {
+    /// Whether this changes nothing. A waiter asks such a thing after every round in which something
+    /// happened, so it must not count as one itself.
+    pub(crate) fn only_looks(&self) -> bool {
+        matches!(
+            self,
+            Self::StatusRead { .. }
+                | Self::Command(
+                    Command::Status { .. }
+                        | Command::Members { .. }
+                        | Command::Check { .. }
+                        | Command::Signers { .. }
+                )
+        )
+    }
+}
+
 /// How a merge ended: the result and how many conflicts it recorded.
 pub(crate) type MergeDone = Result<(MergeResult, u64), EngineError>;
 

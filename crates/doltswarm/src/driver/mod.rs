@@ -61,7 +61,7 @@ pub(crate) struct Shared {
     pub(crate) staging: Arc<Staging>,
     pub(crate) events: broadcast::Sender<SwarmEvent>,
     pub(crate) inputs: mpsc::UnboundedSender<Input>,
-    /// Counts the driver's rounds, so that a waiter looks again only when something happened.
+    /// Counts the driver's rounds in which something happened, so that a waiter looks again only then.
     pub(crate) rounds: watch::Sender<u64>,
     pub(crate) isolated: AtomicBool,
     /// How many times the engine has fetched.
@@ -173,22 +173,28 @@ impl Driver {
     /// Runs until [`Command::Close`]. What the engine thread was doing ends before its handle is
     /// dropped.
     pub(crate) async fn run(mut self) {
-        let mut round = 0u64;
+        let mut happened = true;
         loop {
             self.carry_out();
-            round += 1;
-            self.shared.rounds.send_replace(round);
+            if std::mem::take(&mut happened) {
+                self.shared.rounds.send_modify(|round| *round += 1);
+            }
             let deadline = self.deadline();
             tokio::select! {
                 input = self.inputs.recv() => {
                     let Some(input) = input else { break };
+                    happened |= !input.only_looks();
                     if self.take(input) { break }
                     // Inputs that came together are folded together.
                     while let Ok(input) = self.inputs.try_recv() {
+                        happened |= !input.only_looks();
                         if self.take(input) { return self.stopped().await }
                     }
                 }
-                () = tokio::time::sleep_until(deadline) => self.tick(),
+                () = tokio::time::sleep_until(deadline) => {
+                    happened = true;
+                    self.tick();
+                }
             }
         }
         self.stopped().await;

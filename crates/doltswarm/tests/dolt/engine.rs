@@ -19,7 +19,7 @@ pub(crate) struct Server {
 /// A name for a database of its own on a server.
 #[derive(Clone)]
 pub(crate) struct Database {
-    pub(crate) server: Arc<Server>,
+    _server: Arc<Server>,
     pub(crate) url: DoltUrl,
 }
 
@@ -43,7 +43,12 @@ impl Server {
     pub(crate) fn database(self: &Arc<Self>) -> Database {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let url = self.sandbox().url(&format!("shop{number}"));
-        Database { server: Arc::clone(self), url }
+        Database { _server: Arc::clone(self), url }
+    }
+
+    /// A database that somebody else uses already.
+    pub(crate) fn same(self: &Arc<Self>, other: &Database) -> Database {
+        Database { _server: Arc::clone(self), url: other.url.clone() }
     }
 
     /// The process, to be killed and run again.

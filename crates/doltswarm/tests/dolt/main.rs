@@ -7,15 +7,20 @@
 
 #[path = "../nodes/api.rs"]
 mod api;
+mod client;
 #[path = "../nodes/conflict.rs"]
 mod conflict;
 #[path = "../nodes/damage.rs"]
 mod damage;
+mod differential;
 mod engine;
+mod failures;
+mod foreign;
 #[path = "../nodes/lifecycle.rs"]
 mod lifecycle;
 #[path = "../nodes/relay.rs"]
 mod relay;
+mod stress;
 #[path = "../nodes/support.rs"]
 mod support;
 #[path = "../nodes/sync.rs"]

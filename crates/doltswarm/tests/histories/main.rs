@@ -1,17 +1,21 @@
-//! Random histories on real engines: the simulator's nodes, network and faults, with a DoltLite
-//! database for each node, compared with the simulator's model at every step.
+//! Random histories on real engines: the simulator's nodes, network and faults, with a real database
+//! for each node, compared with the simulator's model at every step.
 //!
-//! `DOLTSWARM_HISTORIES` says how many are run (200), `DOLTSWARM_SEED` runs one alone and prints what
-//! happens in it.
+//! `DOLTSWARM_HISTORIES` says how many are run on DoltLite (200), `DOLTSWARM_DOLT_HISTORIES` how many on
+//! a Dolt server (20). `DOLTSWARM_SEED` runs one alone on each and prints what happens in it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
+#[path = "../dolt/engine.rs"]
+#[allow(dead_code, reason = "shared with the tests of nodes on servers")]
+mod engine;
 mod engines;
+mod servers;
 mod sql;
 
 use std::cell::Cell;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Once};
 
 use doltswarm_core::sim::options::Step;
 use doltswarm_core::sim::run::{run_with, shrink_with};
@@ -28,18 +32,23 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
-fn run(options: &Options, script: &[Step], traced: bool) -> Report {
-    let engines = Engines::create(options.machines());
-    run_with(options, script, traced, Some(Box::new(engines)))
+/// Makes the databases of one history.
+type Make = Arc<dyn Fn(usize) -> Engines + Send + Sync>;
+
+fn run(options: &Options, script: &[Step], traced: bool, make: &Make) -> Report {
+    run_with(options, script, traced, Some(Box::new(make(options.machines()))))
 }
 
 /// Runs a seed; says what it did, or panics with the shortest history that fails alike.
-fn check(seed: u64) -> Counts {
+fn check(seed: u64, make: &Make) -> Counts {
     let options = Options::small(seed);
-    let report = run(&options, &options.script(), true);
+    let report = run(&options, &options.script(), true, make);
     let Some(first) = report.failure else { return report.counts };
     SHRINKING.set(true);
-    let shrunk = shrink_with(&options, &run);
+    let again = Arc::clone(make);
+    let runner =
+        move |options: &Options, script: &[Step], traced| run(options, script, traced, &again);
+    let shrunk = shrink_with(&options, &runner);
     SHRINKING.set(false);
     // What fails once and then never again was not decided by the seed: then this trace is all there is.
     let (options, trace, failure) = match shrunk.map(|shrunk| (shrunk.options, shrunk.report)) {
@@ -49,22 +58,23 @@ fn check(seed: u64) -> Counts {
     panic!("DOLTSWARM_SEED={seed}: {options:#?}\n{}\n{failure}", trace.join("\n"));
 }
 
-#[test]
-fn real_engines_do_what_the_model_does() {
+fn run_all(histories: u64, make: &Make) {
     if let Some(seed) = number("DOLTSWARM_SEED") {
         let options = Options::small(seed);
-        let report = run(&options, &options.script(), true);
+        let report = run(&options, &options.script(), true, make);
         report.trace.iter().for_each(|line| eprintln!("{line}"));
         assert_eq!(report.failure, None);
         return;
     }
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if !SHRINKING.get() {
-            hook(info);
-        }
-    }));
-    let histories = number("DOLTSWARM_HISTORIES").unwrap_or(200);
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !SHRINKING.get() {
+                hook(info);
+            }
+        }));
+    });
     let (next, sums) = (AtomicU64::new(0), Mutex::new((0, 0, 0)));
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
     std::thread::scope(|scope| {
@@ -75,7 +85,7 @@ fn real_engines_do_what_the_model_does() {
                     if seed >= histories {
                         return;
                     }
-                    let counts = check(seed);
+                    let counts = check(seed, make);
                     let mut sums = sums.lock().unwrap();
                     sums.0 += counts.commits;
                     sums.1 += counts.merges;
@@ -87,4 +97,17 @@ fn real_engines_do_what_the_model_does() {
     let (commits, merges, fetches) = *sums.lock().unwrap();
     eprintln!("{histories} histories: {commits} commits, {merges} merges, {fetches} fetches");
     assert!(merges as u64 > histories, "histories without concurrent commits say nothing");
+}
+
+#[test]
+fn real_engines_do_what_the_model_does() {
+    run_all(number("DOLTSWARM_HISTORIES").unwrap_or(200), &(Arc::new(Engines::files) as Make));
+}
+
+#[test]
+fn dolt_servers_do_what_the_model_does() {
+    let Some(servers) = servers::Servers::start() else { return };
+    let histories = number("DOLTSWARM_DOLT_HISTORIES").unwrap_or(20);
+    let make: Make = Arc::new(move |count| Engines::create(count, servers.place()));
+    run_all(histories, &make);
 }

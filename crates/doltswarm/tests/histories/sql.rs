@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use doltswarm::Value;
 use doltswarm::engine::Reader;
+use doltswarm_core::commit::EngineKind;
 use doltswarm_core::sim::root::{
     CHECKED, CHILD, Edit, Lost, PARENT, Root, Row, TABLES, Table, Version,
 };
@@ -18,7 +19,7 @@ pub(crate) fn founding() -> String {
 fn create(table: u8) -> String {
     let columns = match table {
         PARENT => "c0 INTEGER, c1 INTEGER UNIQUE",
-        CHILD => "c0 INTEGER, c1 INTEGER REFERENCES t0 (id)",
+        CHILD => "c0 INTEGER, c1 INTEGER, FOREIGN KEY (c1) REFERENCES t0 (id)",
         CHECKED => "c0 INTEGER, c1 INTEGER, CHECK (c0 <= c1)",
         _ => "c0 INTEGER, c1 INTEGER",
     };
@@ -56,13 +57,19 @@ pub(crate) fn statement(root: &Root, edit: &Edit, reader: &mut dyn Reader) -> St
 }
 
 /// Everything that is in the database at main.
-pub(crate) fn read_root(reader: &mut dyn Reader) -> Root {
+pub(crate) fn read_root(reader: &mut dyn Reader, kind: EngineKind) -> Root {
     let mut root = Root::default();
-    let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 't[0-9]'";
+    let names = match kind {
+        EngineKind::DoltLite => "SELECT name FROM sqlite_schema WHERE type = 'table'",
+        EngineKind::Dolt => "SHOW TABLES",
+    };
     for row in rows(reader, names) {
         let name = text(&row[0]).to_owned();
-        let number = name[1..].parse().unwrap();
-        root.tables.insert(number, read_table(reader, &name));
+        // The swarm's own table has another name.
+        let Some(number) = name.strip_prefix('t').and_then(|number| number.parse().ok()) else {
+            continue;
+        };
+        root.tables.insert(number, read_table(reader, kind, &name));
     }
     for (_, lost, resolved) in conflicts(reader) {
         assert_eq!(root.conflicts.insert(lost, resolved), None, "a conflict is recorded twice");
@@ -70,13 +77,17 @@ pub(crate) fn read_root(reader: &mut dyn Reader) -> Root {
     root
 }
 
-fn read_table(reader: &mut dyn Reader, name: &str) -> Table {
+fn read_table(reader: &mut dyn Reader, kind: EngineKind, name: &str) -> Table {
+    let columns_of = match kind {
+        EngineKind::DoltLite => format!("SELECT name, type FROM pragma_table_info('{name}')"),
+        EngineKind::Dolt => format!("SHOW COLUMNS FROM {name}"),
+    };
     let mut table = Table::default();
     let mut columns = Vec::new();
-    for row in rows(reader, &format!("SELECT name, type FROM pragma_table_info('{name}')")) {
+    for row in rows(reader, &columns_of) {
         let column = text(&row[0]).strip_prefix('c').map(|number| number.parse().unwrap());
         columns.push(column);
-        let kind = u8::from(text(&row[1]) == "TEXT");
+        let kind = u8::from(text(&row[1]).eq_ignore_ascii_case("text"));
         table.columns.extend(column.map(|column| (column, kind)));
     }
     for values in rows(reader, &format!("SELECT * FROM {name}")) {

@@ -114,3 +114,22 @@ async fn its_write_transaction_makes_a_write_busy_and_loses_nothing() {
     assert_eq!(rows(&b, "SELECT id FROM t").await, ["[2]", "[3]"]);
     close([a, b]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_it_leaves_for_long_is_committed_where_the_configuration_says_so() {
+    let homes = homes();
+    let (a, b) = pair(&homes).await;
+    a.close().await;
+    homes[0].configure("sidecar", "auto_commit = \"1s\"");
+    let a = homes[0].up().await;
+    program(&homes[0]).execute_batch("INSERT INTO t VALUES (1, 1)").expect("good");
+    eventually("the row is committed and on the other node", async || {
+        rows(&b, "SELECT id FROM t").await == ["[1]"]
+    })
+    .await;
+    let statuses = in_step(&[&a, &b]).await;
+    assert_eq!(statuses[0].dirty, Vec::<String>::new());
+    let log = b.log(1).await.expect("a log");
+    assert_eq!(log[0].signer, Some(a.peer_id().to_string()));
+    close([a, b]).await;
+}

@@ -52,6 +52,15 @@ impl Home {
         Swarm::open(&self.path, OpenOptions::online_at(loopback())).await.expect("the node opens")
     }
 
+    /// Adds a setting to a section of `config.toml`.
+    pub(crate) fn configure(&self, section: &str, setting: &str) {
+        let path = self.path.join("config.toml");
+        let text = std::fs::read_to_string(&path).expect("the file");
+        let head = format!("[{section}]\n");
+        assert!(text.contains(&head), "{text}");
+        std::fs::write(&path, text.replace(&head, &format!("{head}{setting}\n"))).expect("written");
+    }
+
     /// Founds a swarm with this schema and opens it with the network on.
     pub(crate) async fn found(&self, schema: &str) -> Swarm {
         self.found_with(schema, InitOptions { name: "founder".into(), ..Default::default() }).await

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use doltswarm_core::id::ChunkHash;
 
+use super::ingest::KEPT;
 use super::moving::FOLD;
 use super::options::DoltOptions;
 use super::refs::PARKED;
@@ -69,12 +70,15 @@ fn spool_dir(folder: &Path) -> std::path::PathBuf {
     folder.join("spool")
 }
 
-/// The branches that peers may ask for: main, the fold's tip, and what is parked.
+/// The branches that peers may ask for: main, the fold's tip, what is parked, and what was fetched and
+/// waits for main, which may be long where another program leaves rows uncommitted.
 fn branches(link: &mut Link) -> EngineResult<BTreeMap<String, String>> {
     let sql = "SELECT name, hash FROM dolt_branches";
     let rows = link.rows(sql, &[]).during("list the branches")?;
     let rows = rows.iter().map(|row| (text(row.first()).to_owned(), text(row.get(1)).to_owned()));
-    let is_shown = |name: &str| name == "main" || name == FOLD || name.starts_with(PARKED);
+    let is_shown = |name: &str| {
+        ["main", FOLD].contains(&name) || [PARKED, KEPT].iter().any(|kept| name.starts_with(kept))
+    };
     Ok(rows.filter(|(name, _)| is_shown(name)).collect())
 }
 
