@@ -74,9 +74,14 @@ pub const NEIGHBOUR_SWAP_INTERVAL: Duration = Duration::from_secs(30);
 pub const DIAL_TARGETS_MAX: usize = 256;
 /// How many peers' addresses a node with a partial view tells at each answer to a request for heads.
 pub const PEER_RECORDS_SHARED: usize = 8;
-/// How long news that an answer brought may be told by nobody before that peer is asked to tell them
-/// from then on: more than a commit takes to reach everyone.
-pub const GRAFT_DELAY: Duration = Duration::from_secs(2);
+/// How long heads that the regular question showed are left to those who may be about to tell them,
+/// before they are pulled and that peer is asked to tell from then on. Longer than a commit takes to
+/// everyone in a large swarm, else questions race with adverts.
+pub const GRAFT_DELAY: Duration = Duration::from_secs(3);
+/// How long after its last commit only one writer's adverts shape the tree, where none with a smaller
+/// id writes. Adverts of several writers that cut links at the same time could cut one ring twice, so
+/// this is much longer than a commit takes to everyone.
+pub const TREE_ROOT_MEMORY: Duration = Duration::from_secs(60);
 /// How many heads are remembered with who told them first.
 pub const TELLERS_MAX: usize = 2 * HEADS_MAX;
 /// How many peers that are not neighbours are visited at once, where a person wants to know.

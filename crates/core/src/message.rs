@@ -36,6 +36,10 @@ pub struct Advert {
     pub heads: Vec<CommitHash>,
     /// The peers that the sender is telling the same thing, so that nobody tells them twice.
     pub told: Vec<PeerId>,
+    /// The writer of what is new in this, of several the one with the smallest id: a hint for finding
+    /// the links that need not carry adverts. Nobody where the sender found it by asking for heads:
+    /// then somebody who knows it already was about to tell it, on this very link perhaps.
+    pub writer: Option<PeerId>,
 }
 
 /// The answer to an advert: it was heard, which does not mean that anything is pulled yet.

@@ -153,6 +153,7 @@ impl EventHandler {
             let wanted = |head: &&CommitHash| {
                 !graph.contains(head)
                     && !taken.contains(head)
+                    && !peers.is_held(head)
                     && !peer.source.is_rejected(now, head)
             };
             let wanted: Vec<_> = peer.heads().iter().filter(wanted).copied().collect();

@@ -258,7 +258,7 @@ impl Node {
         included: Vec<CommitHash>,
     ) -> Result<(), GraphError> {
         self.folding.set_main(main, included);
-        let inserted = self.insert(commits);
+        let inserted = self.insert(now, commits);
         if !is_active(Mutant::LocalCommitIgnored) {
             self.folding.refold_local(&self.graph);
         }
@@ -308,7 +308,7 @@ impl Node {
         let Some(pull) = self.pulls.end(op) else { return };
         let inserted = result.and_then(|commits| {
             let local = |error: GraphError| PullError::Local { reason: error.to_string() };
-            self.insert(commits).map_err(local)
+            self.insert(now, commits).map_err(local)
         });
         let complete = pull.heads.iter().all(|head| self.graph.contains(head));
         let peers = &mut self.peers;
@@ -411,10 +411,11 @@ impl Node {
     }
 
     /// Inserts commits, parents first, and returns how many are new.
-    fn insert(&mut self, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
+    fn insert(&mut self, now: Time, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
         let (before, count) = (self.graph.heads().clone(), self.graph.len());
         let mut result = Ok(());
         for commit in commits {
+            self.peers.note_writer(now, commit.signer);
             result = self.graph.insert(commit).map(|_| ());
             if result.is_err() {
                 break;

@@ -35,6 +35,16 @@ impl Dialer {
         if self.targets.len() > NEIGHBOURS_FULL_MESH_MAX { View::Partial } else { View::Full }
     }
 
+    /// Whether the peer is kept in mind.
+    pub fn knows(&self, peer: &PeerId) -> bool {
+        self.targets.contains_key(peer)
+    }
+
+    /// How many peers are kept in mind.
+    pub fn known(&self) -> usize {
+        self.targets.len()
+    }
+
     /// How many peers this node is linked to.
     pub fn links(&self) -> usize {
         self.linked

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     pub(super) advert_retry: Backoff,
     pub(super) request_op: Option<OpId>,
     pub(super) request_due: Time,
+    /// Whether somebody waits for the next answer.
+    pub(super) urgent: bool,
     /// Whether adverts can do without this link.
     pub(super) lazy: bool,
     /// Whether the next question asks to be told from then on.
@@ -93,14 +95,18 @@ impl Peer {
         self.heads().iter().any(unknown)
     }
 
+    /// Of `heads`, those that the peer may lack.
+    pub(super) fn news<'a>(
+        &self,
+        heads: &'a BTreeSet<CommitHash>,
+    ) -> impl Iterator<Item = &'a CommitHash> {
+        heads.iter().filter(|head| !self.known.contains_key(head) && !self.deferred.contains(head))
+    }
+
     /// Whether the peer is to be told one of `heads`, beyond what the advert under way tells it.
     pub(super) fn lacks(&self, heads: &BTreeSet<CommitHash>, under_way: &[CommitHash]) -> bool {
-        let told = |head: &CommitHash| {
-            self.known.contains_key(head)
-                || self.deferred.contains(head)
-                || under_way.binary_search(head).is_ok()
-        };
-        self.connected && !self.lazy && !heads.iter().all(told)
+        let mut news = self.news(heads);
+        self.connected && !self.lazy && news.any(|head| under_way.binary_search(head).is_err())
     }
 
     /// Forgets heads that are neither ours nor new to us; they lie under ours.

@@ -28,7 +28,8 @@ use crate::time::Time;
 pub(super) struct Peers {
     map: BTreeMap<PeerId, Peer>,
     requests: BTreeMap<OpId, PeerId>,
-    adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>)>,
+    /// To whom, with which heads, and whether all news among them were found by asking.
+    adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>, bool)>,
     tree: Tree,
 }
 
@@ -83,7 +84,7 @@ impl Peers {
         self.drop_ops(&id);
         let is_partial = self.tree.is_partial();
         // The first links must all carry adverts, or the tree would never form.
-        let is_needed = !self.tree.formed || !self.connected().any(|(_, peer)| !peer.lazy);
+        let is_needed = !self.tree.formed || self.connected().all(|(_, peer)| peer.lazy);
         let Some(peer) = self.entry(id) else { return };
         if !peer.connected {
             outbox.event(Event::PeerConnected { peer: id });
@@ -99,6 +100,7 @@ impl Peers {
         peer.request_due = now;
         peer.lazy = is_partial && !is_needed;
         peer.graft = is_partial && is_needed;
+        peer.urgent = is_needed;
         if is_partial {
             // It asks too.
             peer.hear(graph.heads(), HeardFrom::HearSay(now));
@@ -154,6 +156,11 @@ impl Peers {
         }
     }
 
+    /// Whether the pull of a head waits for somebody to tell it.
+    pub(super) fn is_held(&self, head: &CommitHash) -> bool {
+        self.tree.is_held(head)
+    }
+
     /// Whether adverts can do without the link to the peer.
     pub(super) fn is_lazy(&self, id: &PeerId) -> bool {
         self.get(id).is_some_and(|peer| peer.lazy)
@@ -180,7 +187,9 @@ impl Peers {
         advert: Advert,
         graph: &CommitGraph,
     ) -> AdvertReply {
-        let duplicate = self.tree.told(id, &advert.heads, graph);
+        let repeated = self.tree.told(id, &advert.heads, advert.writer.is_none(), graph);
+        let shapes = advert.writer.is_none_or(|writer| self.tree.may_shape(now, &writer));
+        let duplicate = repeated && shapes;
         for told in &advert.told {
             if let Some(peer) = self.map.get_mut(told).filter(|peer| peer.connected) {
                 peer.hear(&advert.heads, HeardFrom::HearSay(now));
@@ -188,8 +197,15 @@ impl Peers {
             }
         }
         self.learn(now, id, advert.heads, graph);
-        self.weigh(&id, duplicate);
+        if !repeated || (shapes && advert.writer.is_some()) {
+            self.weigh(&id, duplicate);
+        }
         AdvertReply { duplicate }
+    }
+
+    /// A commit is new here.
+    pub(super) fn note_writer(&mut self, now: Time, writer: PeerId) {
+        self.tree.note_writer(now, writer);
     }
 
     /// An advert went over this link; a duplicate shows that it is not needed.
@@ -240,7 +256,8 @@ impl Peers {
             return None;
         };
         peer.request_retry.reset();
-        self.tree.asked(now, id, &heads, graph);
+        let is_urgent = std::mem::take(&mut peer.urgent);
+        self.tree.asked(now, id, &heads, is_urgent, graph);
         self.learn(now, id, heads, graph);
         let is_partial = self.tree.is_partial();
         let peer = self.map.get_mut(&id)?;
@@ -274,7 +291,7 @@ impl Peers {
         result: Result<AdvertReply, ()>,
         jitter: &mut Jitter,
     ) {
-        let Some((id, heads)) = self.adverts.remove(&op) else { return };
+        let Some((id, heads, asked)) = self.adverts.remove(&op) else { return };
         let Some(peer) = self.map.get_mut(&id) else { return };
         peer.advert_op = None;
         if let Ok(reply) = result {
@@ -286,8 +303,10 @@ impl Peers {
             if !self.tree.is_partial() && !is_active(Mutant::NoAntiEntropy) {
                 peer.ask_within(now, CONFIRM_DELAY, jitter);
             }
-            if reply.duplicate {
-                self.weigh(&id, true);
+            match reply.duplicate {
+                true if asked => self.tree.had(id, &heads),
+                true => self.weigh(&id, true),
+                false => {}
             }
         } else {
             peer.advert_retry.fail(now, jitter);
@@ -314,6 +333,7 @@ impl Peers {
         let all = self.map.iter_mut().filter(|(other, _)| id.is_none_or(|id| id == **other));
         for (_, peer) in all {
             peer.request_due = now;
+            peer.urgent = true;
             peer.source.hurry();
         }
     }
@@ -375,14 +395,15 @@ impl Peers {
                 peer.source.forgive();
             }
         }
-        self.advertise(now, graph.heads(), outbox);
+        self.advertise(now, graph, outbox);
     }
 
-    fn advertise(&mut self, now: Time, ours: &BTreeSet<CommitHash>, outbox: &mut Outbox) {
+    fn advertise(&mut self, now: Time, graph: &CommitGraph, outbox: &mut Outbox) {
+        let ours = graph.heads();
         let adverts = &self.adverts;
         let is_target = |peer: &Peer| {
             let under_way = peer.advert_op.and_then(|op| adverts.get(&op));
-            let under_way = under_way.map(|(_, heads)| heads.as_slice()).unwrap_or_default();
+            let under_way = under_way.map(|(_, heads, _)| heads.as_slice()).unwrap_or_default();
             peer.advert_retry.is_ready(now) && peer.lacks(ours, under_way)
         };
         let targets: Vec<PeerId> =
@@ -394,10 +415,13 @@ impl Peers {
                 continue;
             };
             let heads: Vec<CommitHash> = ours.iter().copied().collect();
-            let advert = Advert { heads: heads.clone(), told: told.clone() };
+            let mut news = peer.news(ours).filter(|head| !self.tree.is_asked(head)).peekable();
+            let asked = news.peek().is_none();
+            let writer = news.filter_map(|head| graph.signer(head)).min();
+            let advert = Advert { heads: heads.clone(), told: told.clone(), writer };
             let op = outbox.start(|op| Output::Advertise { op, peer: id, advert });
             peer.advert_op = Some(op);
-            self.adverts.insert(op, (id, heads));
+            self.adverts.insert(op, (id, heads, asked));
         }
     }
 
@@ -406,7 +430,7 @@ impl Peers {
         &'a self,
         heads: &'a BTreeSet<CommitHash>,
     ) -> impl Iterator<Item = Time> + 'a {
-        let peers = self.connected().flat_map(|(_, peer)| {
+        let peers = self.connected().flat_map(move |(_, peer)| {
             let request = Some(peer.request_due).filter(|_| peer.request_op.is_none());
             let advert = peer.advert_retry.deadline();
             let advert = advert.filter(|_| peer.advert_op.is_none() && peer.lacks(heads, &[]));

@@ -352,7 +352,7 @@ impl World {
             3 => heads = vec![heads[0], heads[0]],
             _ => {}
         }
-        Advert { heads, told }
+        Advert { heads, told, writer: None }
     }
 
     fn forged_hash(&mut self) -> CommitHash {
