@@ -154,6 +154,8 @@ pub const INVITE_SECRET_BYTES: usize = 16;
 pub const PULL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a wait asks the peers again for their heads.
 pub const WAIT_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a status waits for neighbours to say whether they are in step.
+pub const STATUS_PATIENCE: Duration = Duration::from_millis(250);
 /// How long opening a node waits for main to become the fold of the heads.
 pub const SETTLE_AT_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -161,10 +161,10 @@ impl Dialer {
 
     /// Somebody wants to know of this peer, neighbour or not: it is dialled in its turn, and let go
     /// again after [`handle_visited`](Self::handle_visited). Says whether it is visited.
-    pub fn handle_visit(&mut self, peer: PeerId) -> bool {
-        let is_linked = |target: &Target| target.state == State::Connected;
-        if self.visits.len() >= VISITS_AT_ONCE_MAX || self.targets.get(&peer).is_some_and(is_linked)
-        {
+    pub fn handle_visit(&mut self, now: Time, peer: PeerId) -> bool {
+        // Neither linked, nor waiting after a failure: those would keep others from their turn.
+        let is_idle = self.targets.get(&peer).is_none_or(|target| target.is_due(now));
+        if self.visits.len() >= VISITS_AT_ONCE_MAX || !is_idle {
             return false;
         }
         if !self.targets.contains_key(&peer) && !self.make_room() {
