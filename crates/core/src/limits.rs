@@ -80,8 +80,9 @@ pub const PEER_RECORDS_SHARED: usize = 8;
 pub const GRAFT_DELAY: Duration = Duration::from_secs(3);
 /// How long after its last commit only one writer's adverts shape the tree, where none with a smaller
 /// id writes. Adverts of several writers that cut links at the same time could cut one ring twice, so
-/// this is much longer than a commit takes to everyone.
-pub const TREE_ROOT_MEMORY: Duration = Duration::from_secs(60);
+/// this is longer than a commit takes to everyone; much longer, because a tree that every writer
+/// reshapes grows deep.
+pub const TREE_ROOT_MEMORY: Duration = Duration::from_secs(600);
 /// How many heads are remembered with who told them first.
 pub const TELLERS_MAX: usize = 2 * HEADS_MAX;
 /// How many peers that are not neighbours are visited at once, where a person wants to know.

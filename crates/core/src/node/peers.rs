@@ -135,6 +135,7 @@ impl Peers {
     /// Adverts may come by any link from here on: one that carried them is gone, or is no good.
     pub(super) fn graft_all(&mut self, now: Time) {
         if self.tree.is_partial() {
+            self.tree.forget_root();
             let lazy = self.map.values_mut().filter(|peer| peer.connected && peer.lazy);
             lazy.for_each(|peer| peer.graft(now));
         }

@@ -64,6 +64,11 @@ impl Tree {
         }
     }
 
+    /// The tree has to be found anew, by whoever writes next.
+    pub(super) fn forget_root(&mut self) {
+        self.root = None;
+    }
+
     /// Whether this writer's adverts shape the tree.
     pub(super) fn may_shape(&self, now: Time, writer: &PeerId) -> bool {
         self.root.is_none_or(|(root, since)| *writer <= root || now - since >= TREE_ROOT_MEMORY)

@@ -33,9 +33,7 @@ pub struct Cost {
     pub writers: usize,
     /// How many commits were measured.
     pub commits: usize,
-    /// How many messages the first commit of all cost, which finds the tree.
-    pub first: usize,
-    /// What was sent while the others were made, and in the rest after each round.
+    /// What was sent while they were made, and in the rest after each round.
     pub sent: Sent,
     /// How long that was.
     pub measured: Duration,
@@ -61,22 +59,31 @@ impl Cost {
     }
 }
 
-/// Grows a swarm, and lets some of it write.
+/// Grows a swarm, and lets one node commit. Returns it, and how many messages that cost.
+///
+/// # Panics
+///
+/// Where the links do not join all nodes.
+pub fn grow(seed: u64, peers: usize) -> (Light, usize) {
+    let mut light = Light::new(seed, peers);
+    light.run_for(GROWTH);
+    assert_eq!(light.reachable(), peers, "the links do not join all nodes");
+    light.sent = Sent::default();
+    round(&mut light, &[0], &mut Jitter::new(seed));
+    let first = light.sent.adverts + light.sent.grafts;
+    (light, first)
+}
+
+/// Lets some of a swarm write, in rounds.
 ///
 /// # Panics
 ///
 /// Where a commit does not reach everyone, or mains differ at the end.
-pub fn measure(seed: u64, peers: usize, writers: usize, rounds: usize) -> Cost {
-    let mut light = Light::new(seed, peers);
-    let mut random = Jitter::new(seed ^ 0x7363_616c_6521);
-    light.run_for(GROWTH);
-    assert_eq!(light.reachable(), peers, "the links do not join all nodes");
+pub fn measure(light: &mut Light, writers: usize, rounds: usize) -> Cost {
+    let peers = light.living().len();
     let mut cost = Cost { peers, writers, ..Cost::default() };
+    let mut random = Jitter::new(light.now().as_millis());
     light.sent = Sent::default();
-    round(&mut light, &[0], &mut random);
-    cost.first = light.sent.adverts + light.sent.grafts;
-
-    (light.sent, cost.measured) = (Sent::default(), Duration::ZERO);
     let begun = light.now();
     let mut waves = Vec::new();
     for _ in 0..rounds {
@@ -84,7 +91,7 @@ pub fn measure(seed: u64, peers: usize, writers: usize, rounds: usize) -> Cost {
         let chosen: Vec<usize> = (0..writers.min(peers))
             .filter_map(|_| below(&mut random, all.len()).map(|at| all.swap_remove(at)))
             .collect();
-        waves.extend(round(&mut light, &chosen, &mut random));
+        waves.extend(round(light, &chosen, &mut random));
     }
     cost.measured = light.now() - begun;
     cost.sent = light.sent;
@@ -132,7 +139,8 @@ fn max(durations: &[Duration]) -> Duration {
     durations.iter().copied().max().unwrap_or_default()
 }
 
-/// The table of `docs/simulation.md`: swarms of ten peers, and ten times as many each, up to `most`.
+/// The table of `docs/simulation.md`: swarms of ten peers, and ten times as many each, up to `most`. In
+/// each one node commits first, which finds the tree; then some write, and then more of them.
 pub fn table(most: usize) -> String {
     let mut text = String::from(
         "| peers | writers | commits | links: average, most | first commit: messages a peer | \
@@ -141,16 +149,17 @@ pub fn table(most: usize) -> String {
          |---|---|---|---|---|---|---|---|---|---|\n",
     );
     for peers in [10, 100, 1_000, 10_000].into_iter().filter(|peers| *peers <= most) {
+        let (mut light, first) = grow(7, peers);
         for writers in [1, 8, 64].into_iter().filter(|writers| *writers <= peers) {
-            let rounds = if writers == 1 { 16 } else { 3 };
-            let cost = measure(7, peers, writers, rounds);
-            let _ = writeln!(text, "{}", row(&cost));
+            let rounds = if writers == 1 { 8 } else { 2 };
+            let cost = measure(&mut light, writers, rounds);
+            let _ = writeln!(text, "{}", row(&cost, first));
         }
     }
     text
 }
 
-fn row(cost: &Cost) -> String {
+fn row(cost: &Cost, first: usize) -> String {
     let hundredths = |number: usize| format!("{}.{:02}", number / 100, number % 100);
     let minute = cost.measured.as_millis().max(1);
     let questions = cost.sent.questions as u128 * 60_000 / minute / cost.peers as u128;
@@ -161,7 +170,7 @@ fn row(cost: &Cost) -> String {
         cost.commits,
         hundredths(cost.links.0),
         cost.links.1,
-        hundredths(cost.first * 100 / cost.peers),
+        hundredths(first * 100 / cost.peers),
         hundredths(cost.percent(cost.messages())),
         hundredths(cost.percent(cost.sent.pulls)),
         hundredths(cost.hops.0),

@@ -4,7 +4,7 @@
 //! is measured elsewhere, and moves of main at once. What is kept is what adverts depend on: links, late
 //! and lost messages, dead peers, and the time.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
@@ -74,6 +74,40 @@ enum Happening {
     Pulled { node: usize, from: usize, op: OpId, heads: Vec<CommitHash> },
 }
 
+/// What happens at a time; what was asked for first comes first.
+#[derive(Debug)]
+struct Due {
+    time: Time,
+    number: u64,
+    happening: Happening,
+}
+
+impl Due {
+    fn key(&self) -> Reverse<(Time, u64)> {
+        Reverse((self.time, self.number))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
 #[derive(Debug)]
 struct Heads {
     heads: Vec<CommitHash>,
@@ -102,8 +136,7 @@ pub struct Light {
     places: Vec<Place>,
     now: Time,
     random: Jitter,
-    queue: BinaryHeap<Reverse<(Time, u64)>>,
-    happenings: BTreeMap<u64, Happening>,
+    queue: BinaryHeap<Due>,
     next_number: u64,
     waves: BTreeMap<CommitHash, Wave>,
     split: bool,
@@ -132,7 +165,6 @@ impl Light {
             now: Time::ZERO,
             random,
             queue: BinaryHeap::new(),
-            happenings: BTreeMap::new(),
             next_number: 0,
             waves: BTreeMap::new(),
             split: false,
@@ -283,15 +315,12 @@ impl Light {
     }
 
     fn run_once(&mut self, end: Time) -> bool {
-        let Some(&Reverse((time, key))) = self.queue.peek() else { return false };
-        if time > end {
+        if self.queue.peek().is_none_or(|due| due.time > end) {
             return false;
         }
-        self.queue.pop();
-        self.now = time;
-        if let Some(happening) = self.happenings.remove(&key) {
-            self.happen(happening);
-        }
+        let Some(due) = self.queue.pop() else { return false };
+        self.now = due.time;
+        self.happen(due.happening);
         true
     }
 
@@ -302,8 +331,7 @@ impl Light {
 
     fn schedule(&mut self, delay: Duration, happening: Happening) {
         let number = self.next();
-        self.queue.push(Reverse((self.now + delay, number)));
-        self.happenings.insert(number, happening);
+        self.queue.push(Due { time: self.now + delay, number, happening });
     }
 
     fn delay(&mut self) -> Duration {
