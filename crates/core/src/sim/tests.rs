@@ -5,12 +5,21 @@ use std::time::Duration;
 use super::checks::heal::{check_after_heal, check_quiet, in_step};
 use super::root::{Edit, PLAIN};
 use super::run::{run, run_script};
-use super::{Counts, Options, World};
+use super::{Counts, Options, Topology, World};
 
 #[test]
 fn random_histories_converge_and_lose_nothing() {
     for seed in 0..400 {
         let options = Options::random(seed);
+        let report = run(&options);
+        assert_eq!(report.failure, None, "{options:#?}");
+    }
+}
+
+#[test]
+fn random_histories_of_a_swarm_with_partial_views_converge_too() {
+    for seed in 0..12 {
+        let options = Options { nodes: 12, topology: Topology::Mesh, ..Options::random(seed) };
         let report = run(&options);
         assert_eq!(report.failure, None, "{options:#?}");
     }
