@@ -100,7 +100,12 @@ impl Peer {
         &self,
         heads: &'a BTreeSet<CommitHash>,
     ) -> impl Iterator<Item = &'a CommitHash> {
-        heads.iter().filter(|head| !self.known.contains_key(head) && !self.deferred.contains(head))
+        // Both are sorted, and one walk over both costs least: this is asked at every turn.
+        let mut known = self.known.keys().peekable();
+        heads.iter().filter(move |head| {
+            while known.next_if(|known| known < head).is_some() {}
+            known.peek() != Some(head) && !self.deferred.contains(*head)
+        })
     }
 
     /// Whether the peer is to be told one of `heads`, beyond what the advert under way tells it.

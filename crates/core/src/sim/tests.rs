@@ -20,7 +20,7 @@ fn random_histories_converge_and_lose_nothing() {
 
 #[test]
 fn random_histories_of_a_swarm_with_partial_views_converge_too() {
-    for seed in 0..12 {
+    for seed in 0..20 {
         let options = Options { nodes: 12, topology: Topology::Mesh, ..Options::random(seed) };
         let report = run(&options);
         assert_eq!(report.failure, None, "{options:#?}");
