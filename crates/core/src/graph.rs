@@ -159,6 +159,12 @@ impl CommitGraph {
         self.index.get(hash).map(|&number| self.entry(number).height)
     }
 
+    /// Returns who signed the commit, where it is in the graph.
+    pub fn signer(&self, hash: &CommitHash) -> Option<PeerId> {
+        let entry = self.entry(*self.index.get(hash)?);
+        self.signers.get(entry.signer as usize).copied()
+    }
+
     /// When the commit arrived, as a number that only grows.
     pub(crate) fn arrival(&self, hash: &CommitHash) -> Option<u32> {
         self.index.get(hash).copied()

@@ -26,7 +26,7 @@ pub const FOLD_RESTARTS_MAX: u32 = 3;
 
 // Peers, adverts and timers.
 
-/// How many peers a node knows. Beyond it the least recently seen is forgotten.
+/// How many peers a node keeps the heads of. Beyond it the least recently seen is forgotten.
 pub const PEERS_MAX: usize = 1_024;
 /// How many peers are named as told in one advert.
 pub const ADVERT_TOLD_MAX: usize = 256;
@@ -52,6 +52,41 @@ pub const REJECTED_RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
 pub const DISAGREEMENT_DELAY: Duration = Duration::from_secs(5);
 /// How long main waits before it looks again whether another program's uncommitted work is gone.
 pub const DIRTY_RETRY_DELAY: Duration = Duration::from_millis(250);
+
+// Neighbours, in swarms that are too large for everyone to be linked to everyone.
+
+/// Up to how many known peers a node is linked to all of them: then a commit is one hop from everyone.
+/// Beyond it links, and what they cost while nothing happens, would grow with the square of the swarm.
+pub const NEIGHBOURS_FULL_MESH_MAX: usize = 8;
+/// How many neighbours a node dials up to. The logarithm of the swarm and a little is enough for one
+/// that stays in one piece when a third of it dies at once; six is that for 10,000 peers in four hops
+/// or five.
+pub const NEIGHBOURS_TARGET: usize = 6;
+/// How many neighbours a node keeps, those that dialled it included; beyond it some are let go.
+pub const NEIGHBOURS_MAX: usize = 10;
+/// How long a node has more than [`NEIGHBOURS_MAX`] before it lets one go: a visit is over by then.
+pub const NEIGHBOURS_EXCESS_DELAY: Duration = Duration::from_secs(5);
+/// How often a node with enough neighbours makes a new link at random, or ends one that it does not
+/// need, before jitter of up to a half. So parts of a swarm that were apart find each other again.
+pub const NEIGHBOUR_SWAP_INTERVAL: Duration = Duration::from_secs(30);
+/// How many peers a node keeps in mind to dial; of more it keeps a random choice. All are known to
+/// fail before this many do.
+pub const DIAL_TARGETS_MAX: usize = 256;
+/// How many peers' addresses a node with a partial view tells at each answer to a request for heads.
+pub const PEER_RECORDS_SHARED: usize = 8;
+/// How long heads that the regular question showed are left to those who may be about to tell them,
+/// before they are pulled and that peer is asked to tell from then on. Longer than a commit takes to
+/// everyone in a large swarm, else questions race with adverts.
+pub const GRAFT_DELAY: Duration = Duration::from_secs(3);
+/// How long after its last commit only one writer's adverts shape the tree, where none with a smaller
+/// id writes. Adverts of several writers that cut links at the same time could cut one ring twice, so
+/// this is longer than a commit takes to everyone; much longer, because a tree that every writer
+/// reshapes grows deep.
+pub const TREE_ROOT_MEMORY: Duration = Duration::from_secs(600);
+/// How many heads are remembered with who told them first.
+pub const TELLERS_MAX: usize = 2 * HEADS_MAX;
+/// How many peers that are not neighbours are visited at once, where a person wants to know.
+pub const VISITS_AT_ONCE_MAX: usize = 8;
 
 // Messages.
 
@@ -120,6 +155,8 @@ pub const INVITE_SECRET_BYTES: usize = 16;
 pub const PULL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a wait asks the peers again for their heads.
 pub const WAIT_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a status waits for neighbours to say whether they are in step.
+pub const STATUS_PATIENCE: Duration = Duration::from_millis(250);
 /// How long opening a node waits for main to become the fold of the heads.
 pub const SETTLE_AT_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 

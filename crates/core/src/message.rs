@@ -36,6 +36,25 @@ pub struct Advert {
     pub heads: Vec<CommitHash>,
     /// The peers that the sender is telling the same thing, so that nobody tells them twice.
     pub told: Vec<PeerId>,
+    /// The writer of what is new in this, of several the one with the smallest id: a hint for finding
+    /// the links that need not carry adverts. Nobody where the sender found it by asking for heads:
+    /// then somebody who knows it already was about to tell it, on this very link perhaps.
+    pub writer: Option<PeerId>,
+}
+
+/// The answer to an advert: it was heard, which does not mean that anything is pulled yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AdvertReply {
+    /// Whether another peer told all of it before: so a swarm finds out, at no cost, which of its
+    /// links need not carry adverts.
+    pub duplicate: bool,
+}
+
+/// A request for heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeadRequest {
+    /// Whether the asker wants to be told of new heads on this link from now on.
+    pub graft: bool,
 }
 
 /// The answer to a request for heads.
@@ -48,7 +67,7 @@ pub struct HeadReply {
     pub main: Option<CommitHash>,
     /// A hash over the grants the sender knows; where it differs the asker asks for them.
     pub grants_digest: [u8; 32],
-    /// Where other members were last seen.
+    /// Where other members were last seen: all of few, or a random choice of many.
     pub peers: Vec<PeerRecord>,
 }
 

@@ -124,6 +124,11 @@ impl EventHandler {
         self.in_flight.is_empty()
     }
 
+    /// Whether a pull from the peer is under way.
+    pub(super) fn is_pulling(&self, peer: &PeerId) -> bool {
+        self.in_flight.values().any(|pull| pull.peer == *peer)
+    }
+
     /// Begins what pulls can begin now.
     pub(super) fn drive(
         &mut self,
@@ -148,6 +153,7 @@ impl EventHandler {
             let wanted = |head: &&CommitHash| {
                 !graph.contains(head)
                     && !taken.contains(head)
+                    && !peers.is_held(head)
                     && !peer.source.is_rejected(now, head)
             };
             let wanted: Vec<_> = peer.heads().iter().filter(wanted).copied().collect();
@@ -218,6 +224,10 @@ impl EventHandler {
             peer.stop_deferring();
             if rejected {
                 quarantined = peer.source.take_rejection(now, &heads, &reason);
+            }
+            // Who told it first is no good source, and may have silenced those who are.
+            if peer.source.retry.failures() > 1 || quarantined.is_some() {
+                peers.graft_all(now);
             }
         }
         outbox.event(match quarantined {

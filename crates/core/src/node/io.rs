@@ -3,7 +3,7 @@
 use crate::commit::UserCommit;
 use crate::fold::Parked;
 use crate::id::{CommitHash, PeerId};
-use crate::message::Advert;
+use crate::message::{Advert, HeadRequest};
 use crate::time::Time;
 
 /// Names one operation that the driver was asked for. It comes back in exactly one `handle_*`.
@@ -28,6 +28,8 @@ pub enum Output {
         op: OpId,
         /// Whom to ask.
         peer: PeerId,
+        /// What to ask.
+        request: HeadRequest,
     },
     /// Fetch and verify what leads to these heads; answer with
     /// [`handle_pulled`](super::Node::handle_pulled).

@@ -12,8 +12,11 @@ pub mod dialer;
 mod event_handler;
 mod folding;
 mod io;
+pub mod neighbours;
+mod peer;
 mod peers;
 pub(crate) mod timers;
+mod tree;
 
 use std::collections::BTreeSet;
 
@@ -25,11 +28,12 @@ use crate::fold::{MergeMemory, MergeResult, Parked};
 use crate::graph::{CommitGraph, GraphError};
 use crate::id::{CommitHash, PeerId};
 use crate::limits::{ADVERT_TOLD_MAX, HEADS_MAX};
-use crate::message::Advert;
+use crate::message::{Advert, AdvertReply, HeadRequest};
 use crate::mutant::{Mutant, is_active};
 use crate::time::Time;
 use event_handler::EventHandler;
 use folding::Folding;
+use neighbours::View;
 use peers::Peers;
 use timers::Outbox;
 
@@ -161,6 +165,12 @@ impl Node {
         self.peers.views(self.heads())
     }
 
+    /// Whether the swarm does as well without the link to the peer: adverts come and go by others, and
+    /// nothing is being pulled over it. Never with a full view.
+    pub fn is_spare(&self, peer: &PeerId) -> bool {
+        self.peers.is_lazy(peer) && !self.pulls.is_pulling(peer)
+    }
+
     /// Whether a pull is under way.
     pub fn is_pulling(&self) -> bool {
         !self.pulls.is_idle()
@@ -180,24 +190,36 @@ impl Node {
     /// A peer is connected, or connected anew. It is asked for its heads and told ours.
     pub fn handle_connected(&mut self, now: Time, peer: PeerId) {
         if peer != self.me {
-            self.peers.connect(now, peer, &mut self.outbox);
+            self.peers.connect(now, peer, &self.graph, &mut self.outbox);
             self.drive(now);
         }
     }
 
     /// A peer is no longer connected. What it was asked may still be answered.
     pub fn handle_disconnected(&mut self, now: Time, peer: PeerId) {
-        self.peers.disconnect(peer, &mut self.outbox);
+        self.peers.disconnect(now, peer, &mut self.outbox);
         self.drive(now);
     }
 
     /// A peer is no longer a peer.
     pub fn handle_forgotten(&mut self, now: Time, peer: PeerId) {
-        self.peers.forget(peer, &mut self.outbox);
+        self.peers.forget(now, peer, &mut self.outbox);
         self.drive(now);
     }
 
-    /// A peer advertised its heads.
+    /// Which of the peers it knows the node is linked to, as the
+    /// [`Dialer`](dialer::Dialer) has it. Cheap where nothing changed.
+    pub fn handle_view(&mut self, view: View) {
+        self.peers.set_view(view);
+    }
+
+    /// A peer asks for the heads; its answer are [`advert_heads`](Self::advert_heads).
+    pub fn handle_asked(&mut self, now: Time, peer: PeerId, request: HeadRequest) {
+        self.peers.take_request(now, &peer, request, &self.graph);
+        self.drive(now);
+    }
+
+    /// A peer advertised its heads. Returns what to answer.
     ///
     /// # Errors
     ///
@@ -207,7 +229,7 @@ impl Node {
         now: Time,
         peer: PeerId,
         advert: Advert,
-    ) -> Result<(), PeerFault> {
+    ) -> Result<AdvertReply, PeerFault> {
         if peer == self.me {
             return Err(PeerFault::Misbehaved { what: "it advertises in our name".into() });
         }
@@ -216,9 +238,9 @@ impl Node {
             let what = format!("an advert that names more than {ADVERT_TOLD_MAX} peers as told");
             return Err(PeerFault::Malformed { what });
         }
-        self.peers.take_advert(now, peer, advert, &self.graph);
+        let reply = self.peers.take_advert(now, peer, advert, &self.graph);
         self.drive(now);
-        Ok(())
+        Ok(reply)
     }
 
     /// Someone committed on main here, and the commits are signed and durable. `commits` come parents
@@ -236,7 +258,7 @@ impl Node {
         included: Vec<CommitHash>,
     ) -> Result<(), GraphError> {
         self.folding.set_main(main, included);
-        let inserted = self.insert(commits);
+        let inserted = self.insert(now, commits);
         if !is_active(Mutant::LocalCommitIgnored) {
             self.folding.refold_local(&self.graph);
         }
@@ -245,8 +267,8 @@ impl Node {
     }
 
     /// An advert was taken by the peer, or it was not.
-    pub fn handle_advertised(&mut self, now: Time, op: OpId, result: Result<(), ()>) {
-        self.peers.end_advert(now, op, result.is_ok(), &mut self.outbox.jitter);
+    pub fn handle_advertised(&mut self, now: Time, op: OpId, result: Result<AdvertReply, ()>) {
+        self.peers.end_advert(now, op, result, &mut self.outbox.jitter);
         self.drive(now);
     }
 
@@ -286,7 +308,7 @@ impl Node {
         let Some(pull) = self.pulls.end(op) else { return };
         let inserted = result.and_then(|commits| {
             let local = |error: GraphError| PullError::Local { reason: error.to_string() };
-            self.insert(commits).map_err(local)
+            self.insert(now, commits).map_err(local)
         });
         let complete = pull.heads.iter().all(|head| self.graph.contains(head));
         let peers = &mut self.peers;
@@ -389,10 +411,11 @@ impl Node {
     }
 
     /// Inserts commits, parents first, and returns how many are new.
-    fn insert(&mut self, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
+    fn insert(&mut self, now: Time, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
         let (before, count) = (self.graph.heads().clone(), self.graph.len());
         let mut result = Ok(());
         for commit in commits {
+            self.peers.note_writer(now, commit.signer);
             result = self.graph.insert(commit).map(|_| ());
             if result.is_err() {
                 break;

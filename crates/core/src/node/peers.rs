@@ -7,18 +7,19 @@
 //!   it is sent, from the newest state, so a slow peer costs no queue.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use super::event_handler::Source;
 use super::io::{Event, OpId, Output, PeerView};
-use super::timers::{Backoff, Jitter, Outbox};
+use super::neighbours::View;
+use super::peer::{Differing, HeardFrom, Peer};
+use super::timers::{Jitter, Outbox};
+use super::tree::Tree;
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
 use crate::limits::{
-    ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, DISAGREEMENT_DELAY, KNOWN_HEADS_MAX,
-    PEERS_MAX, REJECTED_RETRY_DELAY_MAX,
+    ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, DISAGREEMENT_DELAY, PEERS_MAX,
+    REJECTED_RETRY_DELAY_MAX,
 };
-use crate::message::Advert;
+use crate::message::{Advert, AdvertReply, HeadRequest};
 use crate::mutant::{Mutant, is_active};
 use crate::time::Time;
 
@@ -27,116 +28,9 @@ use crate::time::Time;
 pub(super) struct Peers {
     map: BTreeMap<PeerId, Peer>,
     requests: BTreeMap<OpId, PeerId>,
-    adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>)>,
-}
-
-/// One peer.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Peer {
-    connected: bool,
-    last_seen: Option<Time>,
-    failing: Option<&'static str>,
-    /// Its newest word about its heads.
-    heads: Option<Vec<CommitHash>>,
-    /// Heads that it is known to have heard of.
-    known: BTreeMap<CommitHash, HeardFrom>,
-    /// Heads of ours that may lie under heads of the peer that are not here yet: not worth an advert
-    /// until the pull shows.
-    deferred: BTreeSet<CommitHash>,
-    advert_op: Option<OpId>,
-    advert_retry: Backoff,
-    request_op: Option<OpId>,
-    request_due: Time,
-    request_retry: Backoff,
-    /// How often in a row it was asked whether what it was told has arrived, and it had not.
-    confirms: u32,
-    differing: Option<Differing>,
-    pub(super) source: Source,
-}
-
-/// How it is known that a peer has heard of a head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HeardFrom {
-    /// It named the head itself, or this node told it and it said that it heard.
-    FirstHand,
-    /// A third peer said then that it is telling it.
-    HearSay(Time),
-}
-
-/// A peer with the same heads and another main.
-#[derive(Debug, Clone)]
-struct Differing {
-    ours: CommitHash,
-    theirs: CommitHash,
-    since: Time,
-    said: bool,
-}
-
-impl Peer {
-    /// The peer's heads as it last named them; none where it never did.
-    pub(super) fn heads(&self) -> &[CommitHash] {
-        self.heads.as_deref().unwrap_or_default()
-    }
-
-    /// What the peer has is uncertain from here on.
-    pub(super) fn stop_deferring(&mut self) {
-        self.deferred.clear();
-    }
-
-    fn has_exactly(&self, heads: &BTreeSet<CommitHash>) -> bool {
-        self.heads.as_ref().is_some_and(|theirs| theirs.iter().eq(heads))
-    }
-
-    fn hear(&mut self, heads: &[CommitHash], from: HeardFrom) {
-        for head in heads {
-            let entry = self.known.entry(*head).or_insert(from);
-            if from == HeardFrom::FirstHand {
-                *entry = from;
-            }
-        }
-    }
-
-    fn has_unknown_heads(&self, now: Time, graph: &CommitGraph) -> bool {
-        let unknown =
-            |head: &CommitHash| !graph.contains(head) && !self.source.is_rejected(now, head);
-        self.heads().iter().any(unknown)
-    }
-
-    /// Whether the peer may lack one of `heads`, beyond what the advert under way tells it.
-    fn lacks(&self, heads: &BTreeSet<CommitHash>, under_way: &[CommitHash]) -> bool {
-        let told = |head: &CommitHash| {
-            self.known.contains_key(head)
-                || self.deferred.contains(head)
-                || under_way.binary_search(head).is_ok()
-        };
-        self.connected && !heads.iter().all(told)
-    }
-
-    /// Forgets heads that are neither ours nor new to us; they lie under ours.
-    fn forget_old_heads(&mut self, graph: &CommitGraph) {
-        let heads = graph.heads();
-        self.known.retain(|head, _| heads.contains(head) || !graph.contains(head));
-        if self.known.len() > KNOWN_HEADS_MAX {
-            self.known.retain(|head, _| heads.contains(head));
-        }
-        self.deferred.retain(|head| heads.contains(head));
-    }
-
-    /// How long after an answer to ask again. A peer that was told and is still pulling says nothing
-    /// when it is done, so it is asked until it is, more and more seldom.
-    fn next_question(&mut self, ours: &BTreeSet<CommitHash>) -> Duration {
-        if self.has_exactly(ours) {
-            self.confirms = 0;
-            return ANTI_ENTROPY_INTERVAL;
-        }
-        let delay = CONFIRM_DELAY.saturating_mul(1 << self.confirms.min(8));
-        self.confirms = self.confirms.saturating_add(1);
-        delay.min(ANTI_ENTROPY_INTERVAL)
-    }
-
-    fn ask_within(&mut self, now: Time, delay: Duration, jitter: &mut Jitter) {
-        self.request_due = self.request_due.min(now + jitter.stretch(delay));
-    }
+    /// To whom, with which heads, and whether all news among them were found by asking.
+    adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>, bool)>,
+    tree: Tree,
 }
 
 impl Peers {
@@ -180,8 +74,17 @@ impl Peers {
         Some(self.map.entry(id).or_default())
     }
 
-    pub(super) fn connect(&mut self, now: Time, id: PeerId, outbox: &mut Outbox) {
+    pub(super) fn connect(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        graph: &CommitGraph,
+        outbox: &mut Outbox,
+    ) {
         self.drop_ops(&id);
+        let is_partial = self.tree.is_partial();
+        // The first links must all carry adverts, or the tree would never form.
+        let is_needed = !self.tree.formed || self.connected().all(|(_, peer)| peer.lazy);
         let Some(peer) = self.entry(id) else { return };
         if !peer.connected {
             outbox.event(Event::PeerConnected { peer: id });
@@ -195,20 +98,77 @@ impl Peers {
         peer.request_retry.reset();
         peer.source.hurry();
         peer.request_due = now;
+        peer.lazy = is_partial && !is_needed;
+        peer.graft = is_partial && is_needed;
+        peer.urgent = is_partial && is_needed;
+        if is_partial {
+            // It asks too.
+            peer.hear(graph.heads(), HeardFrom::HearSay(now));
+        }
     }
 
-    pub(super) fn disconnect(&mut self, id: PeerId, outbox: &mut Outbox) {
+    pub(super) fn disconnect(&mut self, now: Time, id: PeerId, outbox: &mut Outbox) {
         self.drop_ops(&id);
         let Some(peer) = self.map.get_mut(&id) else { return };
-        if std::mem::take(&mut peer.connected) {
-            outbox.event(Event::PeerDisconnected { peer: id });
-        }
+        let was_connected = std::mem::take(&mut peer.connected);
         peer.known.clear();
         peer.deferred.clear();
+        if was_connected {
+            let was_lazy = peer.lazy;
+            outbox.event(Event::PeerDisconnected { peer: id });
+            if !was_lazy {
+                self.graft_all(now);
+            }
+        }
     }
 
-    pub(super) fn forget(&mut self, id: PeerId, outbox: &mut Outbox) {
-        self.disconnect(id, outbox);
+    // The tree.
+
+    /// Whether the node is linked to all peers it knows, or to some.
+    pub(super) fn set_view(&mut self, view: View) {
+        if self.tree.view != view {
+            self.tree.view = view;
+            self.map.values_mut().for_each(|peer| peer.lazy = false);
+        }
+    }
+
+    /// Adverts may come by any link from here on: one that carried them is gone, or is no good.
+    pub(super) fn graft_all(&mut self, now: Time) {
+        if self.tree.is_partial() {
+            self.tree.forget_root();
+            let lazy = self.map.values_mut().filter(|peer| peer.connected && peer.lazy);
+            lazy.for_each(|peer| peer.graft(now));
+        }
+    }
+
+    /// A peer asks for the heads, and maybe to be told of new ones.
+    pub(super) fn take_request(
+        &mut self,
+        now: Time,
+        id: &PeerId,
+        request: HeadRequest,
+        graph: &CommitGraph,
+    ) {
+        let Some(peer) = self.map.get_mut(id).filter(|peer| peer.connected) else { return };
+        if request.graft && self.tree.is_partial() {
+            peer.lazy = false;
+            // The answer tells it these.
+            peer.hear(graph.heads(), HeardFrom::HearSay(now));
+        }
+    }
+
+    /// Whether the pull of a head waits for somebody to tell it.
+    pub(super) fn is_held(&self, head: &CommitHash) -> bool {
+        self.tree.is_held(head)
+    }
+
+    /// Whether adverts can do without the link to the peer.
+    pub(super) fn is_lazy(&self, id: &PeerId) -> bool {
+        self.get(id).is_some_and(|peer| peer.lazy)
+    }
+
+    pub(super) fn forget(&mut self, now: Time, id: PeerId, outbox: &mut Outbox) {
+        self.disconnect(now, id, outbox);
         self.map.remove(&id);
     }
 
@@ -227,7 +187,10 @@ impl Peers {
         id: PeerId,
         advert: Advert,
         graph: &CommitGraph,
-    ) {
+    ) -> AdvertReply {
+        let repeated = self.tree.told(id, &advert.heads, advert.writer.is_none(), graph);
+        let shapes = advert.writer.is_none_or(|writer| self.tree.may_shape(now, &writer));
+        let duplicate = repeated && shapes;
         for told in &advert.told {
             if let Some(peer) = self.map.get_mut(told).filter(|peer| peer.connected) {
                 peer.hear(&advert.heads, HeardFrom::HearSay(now));
@@ -235,6 +198,23 @@ impl Peers {
             }
         }
         self.learn(now, id, advert.heads, graph);
+        if !repeated || (shapes && advert.writer.is_some()) {
+            self.weigh(&id, duplicate);
+        }
+        AdvertReply { duplicate }
+    }
+
+    /// A commit is new here.
+    pub(super) fn note_writer(&mut self, now: Time, writer: PeerId) {
+        self.tree.note_writer(now, writer);
+    }
+
+    /// An advert went over this link; a duplicate shows that it is not needed.
+    fn weigh(&mut self, id: &PeerId, duplicate: bool) {
+        if let (true, Some(peer)) = (self.tree.is_partial(), self.map.get_mut(id)) {
+            peer.lazy = duplicate;
+            self.tree.formed |= duplicate;
+        }
     }
 
     /// Takes a peer's word about its own heads.
@@ -268,16 +248,24 @@ impl Peers {
         let id = self.requests.remove(&op)?;
         let peer = self.map.get_mut(&id)?;
         peer.request_op = None;
+        let grafted = std::mem::take(&mut peer.grafting);
         let Some(heads) = heads else {
+            peer.graft |= grafted;
             peer.request_retry.fail(now, jitter);
             peer.request_due = peer.request_retry.deadline().unwrap_or(now);
             peer.failing = Some("it did not answer a request for its heads");
             return None;
         };
         peer.request_retry.reset();
+        let is_urgent = std::mem::take(&mut peer.urgent);
+        self.tree.asked(now, id, &heads, is_urgent, graph);
         self.learn(now, id, heads, graph);
+        let is_partial = self.tree.is_partial();
         let peer = self.map.get_mut(&id)?;
-        peer.request_due = now + jitter.stretch(peer.next_question(graph.heads()));
+        // With many peers a question after each advert would double what a commit costs.
+        let wait =
+            if is_partial { ANTI_ENTROPY_INTERVAL } else { peer.next_question(graph.heads()) };
+        peer.request_due = now + jitter.stretch(wait);
         if is_active(Mutant::NoAntiEntropy) {
             peer.request_due = now + REJECTED_RETRY_DELAY_MAX;
         }
@@ -291,21 +279,35 @@ impl Peers {
                 _ => true,
             });
         }
+        if peer.graft {
+            peer.request_due = now;
+        }
         Some(id)
     }
 
-    pub(super) fn end_advert(&mut self, now: Time, op: OpId, taken: bool, jitter: &mut Jitter) {
-        let Some((id, heads)) = self.adverts.remove(&op) else { return };
+    pub(super) fn end_advert(
+        &mut self,
+        now: Time,
+        op: OpId,
+        result: Result<AdvertReply, ()>,
+        jitter: &mut Jitter,
+    ) {
+        let Some((id, heads, asked)) = self.adverts.remove(&op) else { return };
         let Some(peer) = self.map.get_mut(&id) else { return };
         peer.advert_op = None;
-        if taken {
+        if let Ok(reply) = result {
             peer.advert_retry.reset();
             peer.failing = None;
             peer.last_seen = Some(now);
             peer.hear(&heads, HeardFrom::FirstHand);
             peer.confirms = 0;
-            if !is_active(Mutant::NoAntiEntropy) {
+            if !self.tree.is_partial() && !is_active(Mutant::NoAntiEntropy) {
                 peer.ask_within(now, CONFIRM_DELAY, jitter);
+            }
+            match reply.duplicate {
+                true if asked => self.tree.had(id, &heads),
+                true => self.weigh(&id, true),
+                false => {}
             }
         } else {
             peer.advert_retry.fail(now, jitter);
@@ -332,6 +334,7 @@ impl Peers {
         let all = self.map.iter_mut().filter(|(other, _)| id.is_none_or(|id| id == **other));
         for (_, peer) in all {
             peer.request_due = now;
+            peer.urgent = true;
             peer.source.hurry();
         }
     }
@@ -372,9 +375,17 @@ impl Peers {
 
     /// Asks whom it is time to ask, and tells who may lack something.
     pub(super) fn drive(&mut self, now: Time, graph: &CommitGraph, outbox: &mut Outbox) {
+        while let Some(id) = self.tree.next_graft(now) {
+            let peer = self.map.get_mut(&id).filter(|peer| peer.connected);
+            if let (true, Some(peer)) = (self.tree.is_partial(), peer) {
+                peer.graft(now);
+            }
+        }
         for (id, peer) in self.map.iter_mut().filter(|(_, peer)| peer.connected) {
             if peer.request_op.is_none() && peer.request_due <= now {
-                let op = outbox.start(|op| Output::RequestHeads { op, peer: *id });
+                peer.grafting = std::mem::take(&mut peer.graft);
+                let request = HeadRequest { graft: peer.grafting };
+                let op = outbox.start(|op| Output::RequestHeads { op, peer: *id, request });
                 peer.request_op = Some(op);
                 self.requests.insert(op, *id);
             }
@@ -385,14 +396,15 @@ impl Peers {
                 peer.source.forgive();
             }
         }
-        self.advertise(now, graph.heads(), outbox);
+        self.advertise(now, graph, outbox);
     }
 
-    fn advertise(&mut self, now: Time, ours: &BTreeSet<CommitHash>, outbox: &mut Outbox) {
+    fn advertise(&mut self, now: Time, graph: &CommitGraph, outbox: &mut Outbox) {
+        let ours = graph.heads();
         let adverts = &self.adverts;
         let is_target = |peer: &Peer| {
             let under_way = peer.advert_op.and_then(|op| adverts.get(&op));
-            let under_way = under_way.map(|(_, heads)| heads.as_slice()).unwrap_or_default();
+            let under_way = under_way.map(|(_, heads, _)| heads.as_slice()).unwrap_or_default();
             peer.advert_retry.is_ready(now) && peer.lacks(ours, under_way)
         };
         let targets: Vec<PeerId> =
@@ -404,10 +416,13 @@ impl Peers {
                 continue;
             };
             let heads: Vec<CommitHash> = ours.iter().copied().collect();
-            let advert = Advert { heads: heads.clone(), told: told.clone() };
+            let mut news = peer.news(ours).filter(|head| !self.tree.is_asked(head)).peekable();
+            let asked = news.peek().is_none();
+            let writer = news.filter_map(|head| graph.signer(head)).min();
+            let advert = Advert { heads: heads.clone(), told: told.clone(), writer };
             let op = outbox.start(|op| Output::Advertise { op, peer: id, advert });
             peer.advert_op = Some(op);
-            self.adverts.insert(op, (id, heads));
+            self.adverts.insert(op, (id, heads, asked));
         }
     }
 
@@ -416,11 +431,12 @@ impl Peers {
         &'a self,
         heads: &'a BTreeSet<CommitHash>,
     ) -> impl Iterator<Item = Time> + 'a {
-        self.connected().flat_map(|(_, peer)| {
+        let peers = self.connected().flat_map(move |(_, peer)| {
             let request = Some(peer.request_due).filter(|_| peer.request_op.is_none());
             let advert = peer.advert_retry.deadline();
             let advert = advert.filter(|_| peer.advert_op.is_none() && peer.lacks(heads, &[]));
             request.into_iter().chain(advert)
-        })
+        });
+        peers.chain(self.tree.deadline())
     }
 }

@@ -1,15 +1,16 @@
 //! What happens between nodes and engines: messages, their loss and their answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Commit;
-use super::machine::{number, peer_id};
+use super::machine::{Machine, number, peer_id};
 use super::options::Fault;
 use super::world::World;
 use crate::commit::UserCommit;
 use crate::id::CommitHash;
-use crate::message::Advert;
+use crate::message::{Advert, AdvertReply, HeadRequest};
 use crate::node::{Event, OpId, Output, PullError};
 
 /// How long a driver waits for an answer that does not come.
@@ -29,8 +30,8 @@ pub(super) enum Happening {
     Cut { a: usize, b: usize, link: u64 },
     AdvertArrives { from: usize, to: usize, advert: Advert, answer: Option<Answer> },
     InboxRead { node: usize, life: u64 },
-    Advertised(Answer, bool),
-    HeadsAsked { from: usize, to: usize, answer: Answer },
+    Advertised(Answer, Option<AdvertReply>),
+    HeadsAsked { from: usize, to: usize, request: HeadRequest, answer: Answer },
     Heads(Answer, Option<(Vec<CommitHash>, Option<CommitHash>)>),
     Pulled(Answer, usize, Vec<CommitHash>),
     Merged(Answer, CommitHash, CommitHash),
@@ -51,6 +52,15 @@ impl World {
 
     /// Does what the node asks for.
     pub(super) fn carry_out(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        machine.node.handle_view(machine.dialer.view());
+        while let Some(peer) = {
+            let now = self.node_now(node);
+            let Machine { node, dialer, .. } = &mut self.machines[node];
+            dialer.poll_close(now, |peer| node.is_spare(peer))
+        } {
+            self.disconnect(node, number(&peer));
+        }
         while let Some(peer) = {
             let now = self.node_now(node);
             self.machines[node].dialer.poll_dial(now)
@@ -76,14 +86,14 @@ impl World {
                 let advert = self.maybe_lie(node, advert);
                 self.send_advert(node, number(&peer), advert, answer(op));
             }
-            Output::RequestHeads { op, peer } => {
+            Output::RequestHeads { op, peer, request } => {
                 self.counts.requests += 1;
                 self.counts.bytes += 64;
                 let (to, answer) = (number(&peer), answer(op));
                 if self.is_lost(node, to) {
                     self.schedule(TIMEOUT, Happening::Heads(answer, None));
                 } else {
-                    self.after_delay(Happening::HeadsAsked { from: node, to, answer });
+                    self.after_delay(Happening::HeadsAsked { from: node, to, request, answer });
                 }
             }
             Output::Pull { op, peer, heads } => {
@@ -119,7 +129,7 @@ impl World {
     fn send_advert(&mut self, from: usize, to: usize, advert: Advert, answer: Answer) {
         if self.is_lost(from, to) {
             self.counts.failures += 1;
-            self.schedule(TIMEOUT, Happening::Advertised(answer, false));
+            self.schedule(TIMEOUT, Happening::Advertised(answer, None));
             return;
         }
         if self.faulty && self.random.below(100) < self.options.repeat_percent {
@@ -140,8 +150,11 @@ impl World {
             Happening::AdvertArrives { from, to, advert, answer } => {
                 self.advert_arrives(from, to, advert, answer);
             }
-            Happening::InboxRead { node, life } => self.read_inbox(node, life),
-            Happening::HeadsAsked { from, to, answer } => {
+            Happening::InboxRead { node, life } => drop(self.read_inbox(node, life)),
+            Happening::HeadsAsked { from, to, request, answer } => {
+                let now = self.node_now(to);
+                self.machines[to].node.handle_asked(now, peer_id(from), request);
+                self.carry_out(to);
                 let reply = self.reply(to);
                 self.counts.bytes += 64 + 20 * reply.0.len();
                 self.learn_addresses(from, to);
@@ -161,39 +174,45 @@ impl World {
         if !self.is_linked(from, to) || !self.machines[to].is_online {
             if let Some(answer) = answer {
                 self.counts.failures += 1;
-                self.schedule(TIMEOUT, Happening::Advertised(answer, false));
+                self.schedule(TIMEOUT, Happening::Advertised(answer, None));
             }
             return;
         }
         let (life, slowness) = (self.machines[to].life, self.machines[to].slowness);
         // The queue keeps the newest advert of each peer, and the sender is answered at once.
         self.machines[to].inbox.insert(from, advert);
+        let mut reply = AdvertReply::default();
         if slowness.is_zero() {
-            self.read_inbox(to, life);
+            reply = self.read_inbox(to, life).remove(&from).unwrap_or_default();
         } else {
             self.schedule(slowness, Happening::InboxRead { node: to, life });
         }
         if let Some(answer) = answer {
             let lost = self.is_lost(to, from);
             self.counts.failures += usize::from(lost);
-            self.after_delay(Happening::Advertised(answer, !lost));
+            self.after_delay(Happening::Advertised(answer, (!lost).then_some(reply)));
         }
     }
 
-    fn read_inbox(&mut self, node: usize, life: u64) {
+    /// Takes the adverts that wait, and returns what each sender is answered.
+    fn read_inbox(&mut self, node: usize, life: u64) -> BTreeMap<usize, AdvertReply> {
+        let mut replies = BTreeMap::new();
         if self.machines[node].life != life {
-            return;
+            return replies;
         }
         for (from, advert) in std::mem::take(&mut self.machines[node].inbox) {
             let now = self.node_now(node);
             let taken = self.machines[node].node.handle_advert(now, peer_id(from), advert);
-            if let Err(fault) = taken
-                && self.is_honest(from)
-            {
-                self.fail("told truly", format!("n{node} finds fault with n{from}: {fault}"));
+            match taken {
+                Ok(reply) => drop(replies.insert(from, reply)),
+                Err(fault) if self.is_honest(from) => {
+                    self.fail("told truly", format!("n{node} finds fault with n{from}: {fault}"));
+                }
+                Err(_) => {}
             }
         }
         self.carry_out(node);
+        replies
     }
 
     fn answer(&mut self, happening: Happening) {
@@ -212,9 +231,8 @@ impl World {
         let fails = self.engine_fails();
         self.trace(|| format!("n{node} {happening:?}"));
         match happening {
-            Happening::Advertised(_, taken) => {
-                let result = if taken { Ok(()) } else { Err(()) };
-                self.machines[node].node.handle_advertised(now, op, result);
+            Happening::Advertised(_, reply) => {
+                self.machines[node].node.handle_advertised(now, op, reply.ok_or(()));
             }
             Happening::Heads(_, reply) => {
                 let (heads, main) =
@@ -314,7 +332,7 @@ impl World {
             3 => heads = vec![heads[0], heads[0]],
             _ => {}
         }
-        Advert { heads, told }
+        Advert { heads, told, writer: None }
     }
 
     fn forged_hash(&mut self) -> CommitHash {
@@ -340,7 +358,7 @@ impl World {
         let (now, op) = (self.node_now(to), OpId(u64::MAX - self.random.below(9)));
         let node = &mut self.machines[to].node;
         node.handle_heads(now, op, Ok(advert.heads.clone()), None);
-        node.handle_advertised(now, op, Ok(()));
+        node.handle_advertised(now, op, Ok(AdvertReply::default()));
         node.handle_pulled(now, op, Ok(Vec::new()));
         self.happen(Happening::AdvertArrives { from: liar, to, advert, answer: None });
     }

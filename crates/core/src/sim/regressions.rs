@@ -29,16 +29,16 @@ pub const REGRESSIONS: &[Regression] = &[Regression {
 /// The least seed that finds each wrong version, as `sim --mutants` prints them.
 pub const KILLERS: &[(Mutant, u64)] = &[
     (Mutant::TiesByArrival, 0),
-    (Mutant::HeightOfFirstParent, 11),
+    (Mutant::HeightOfFirstParent, 70),
     (Mutant::HeadDropped, 0),
-    (Mutant::ResolutionUnsticks, 200),
+    (Mutant::ResolutionUnsticks, 11),
     (Mutant::NoAntiEntropy, 0),
     (Mutant::GreedyFromFirst, 4),
-    (Mutant::LocalCommitIgnored, 1_234),
-    (Mutant::MovesBlindly, 38),
+    (Mutant::LocalCommitIgnored, 1_620),
+    (Mutant::MovesBlindly, 3),
     (Mutant::RejectedFromAll, 8_561),
     (Mutant::StormOnMove, 1),
     (Mutant::HeadsNeverDropped, 0),
-    (Mutant::StoreWrittenLate, 6_903),
+    (Mutant::StoreWrittenLate, 1_497),
     (Mutant::LoserNotRecorded, 2),
 ];

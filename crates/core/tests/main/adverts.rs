@@ -5,7 +5,7 @@ use std::time::Duration;
 use doltswarm_core::error::PeerFault;
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::{ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, HEADS_MAX, PEERS_MAX};
-use doltswarm_core::message::Advert;
+use doltswarm_core::message::{Advert, AdvertReply};
 use doltswarm_core::node::{Event, OpId, Output, PullError};
 
 use crate::rig::{FOUNDING, Rig, commit, hash, hashes, peer};
@@ -21,7 +21,10 @@ fn a_peer_that_connects_is_asked_and_told() {
         panic!("{outputs:?}");
     };
     assert_eq!((*asked, *told), (peer(1), peer(1)));
-    assert_eq!(*advert, Advert { heads: hashes(&[FOUNDING]), told: vec![peer(1)] });
+    assert_eq!(
+        *advert,
+        Advert { heads: hashes(&[FOUNDING]), told: vec![peer(1)], writer: Some(peer(9)) }
+    );
     assert_eq!(rig.events, [Event::PeerConnected { peer: peer(1) }]);
 }
 
@@ -32,7 +35,7 @@ fn all_connected_peers_are_told_of_a_commit_and_of_each_other() {
     for (op, advert) in rig.expect_adverts(&[1, 2, 3]) {
         assert_eq!(advert.heads, hashes(&[5]));
         assert_eq!(advert.told, [peer(1), peer(2), peer(3)]);
-        rig.node.handle_advertised(rig.now, op, Ok(()));
+        rig.node.handle_advertised(rig.now, op, Ok(AdvertReply::default()));
     }
     rig.assert_idle();
     assert!(rig.node.peers().all(|view| !view.in_sync), "nobody has said yet that it has it");
@@ -92,7 +95,7 @@ fn hearsay_that_proves_wrong_is_mended() {
     // The regular question shows that nobody told peer 2.
     rig.advance(2 * ANTI_ENTROPY_INTERVAL);
     for output in rig.outputs() {
-        let Output::RequestHeads { op, peer: id } = output else { panic!("{output:?}") };
+        let Output::RequestHeads { op, peer: id, .. } = output else { panic!("{output:?}") };
         let heads = if id == peer(1) { hashes(&[5]) } else { hashes(&[FOUNDING]) };
         rig.node.handle_heads(rig.now, op, Ok(heads), None);
     }
@@ -107,7 +110,7 @@ fn a_slow_peer_gets_the_newest_state_and_no_queue() {
     rig.local_commit(6, &[5]);
     rig.local_commit(7, &[6]);
     rig.assert_idle();
-    rig.node.handle_advertised(rig.now, first, Ok(()));
+    rig.node.handle_advertised(rig.now, first, Ok(AdvertReply::default()));
     let (_, advert) = rig.expect_adverts(&[1]).remove(0);
     assert_eq!(advert.heads, hashes(&[7]));
 }
@@ -142,7 +145,7 @@ fn lags_behind_peer_2() -> (Rig, OpId) {
     let mut rig = Rig::connected(&[1, 2]);
     rig.local_commit(5, &[FOUNDING]);
     let adverts = rig.expect_adverts(&[1, 2]);
-    rig.node.handle_advertised(rig.now, adverts[0].0, Ok(()));
+    rig.node.handle_advertised(rig.now, adverts[0].0, Ok(AdvertReply::default()));
     rig.node.handle_advertised(rig.now, adverts[1].0, Err(()));
     rig.advert(2, &[6], &[]);
     let op = rig.expect_pull(2, &[6]);
@@ -219,17 +222,17 @@ fn hostile_adverts_are_refused() {
     }
     let told = vec![peer(3); ADVERT_TOLD_MAX + 1];
     let malformed = [
-        Advert { heads: vec![], told: vec![] },
-        Advert { heads: vec![hash(7), hash(6)], told: vec![] },
-        Advert { heads: vec![hash(7), hash(7)], told: vec![] },
-        Advert { heads: many, told: vec![] },
-        Advert { heads: vec![hash(7)], told },
+        Advert { heads: vec![], told: vec![], writer: None },
+        Advert { heads: vec![hash(7), hash(6)], told: vec![], writer: None },
+        Advert { heads: vec![hash(7), hash(7)], told: vec![], writer: None },
+        Advert { heads: many, told: vec![], writer: None },
+        Advert { heads: vec![hash(7)], told, writer: None },
     ];
     for advert in malformed {
         let fault = rig.node.handle_advert(rig.now, peer(1), advert.clone());
         assert!(matches!(fault, Err(PeerFault::Malformed { .. })), "{advert:?}");
     }
-    let advert = Advert { heads: vec![hash(7)], told: vec![] };
+    let advert = Advert { heads: vec![hash(7)], told: vec![], writer: None };
     let fault = rig.node.handle_advert(rig.now, peer(0), advert);
     assert!(matches!(fault, Err(PeerFault::Misbehaved { .. })));
     rig.assert_idle();
@@ -254,7 +257,7 @@ fn strangers_do_not_push_out_connected_peers() {
     let mut rig = Rig::connected(&[1]);
     for n in 0..2 * PEERS_MAX {
         let id = PeerId::from_slice(&[&[7; 24], &n.to_be_bytes()[..]].concat()).unwrap();
-        let advert = Advert { heads: hashes(&[FOUNDING]), told: vec![] };
+        let advert = Advert { heads: hashes(&[FOUNDING]), told: vec![], writer: None };
         rig.node.handle_advert(rig.now, id, advert).unwrap();
     }
     assert_eq!(rig.node.peers().count(), PEERS_MAX);

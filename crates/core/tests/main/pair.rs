@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use doltswarm_core::commit::UserCommit;
 use doltswarm_core::id::CommitHash;
+use doltswarm_core::message::AdvertReply;
 use doltswarm_core::node::{MoveResult, Node, NodeConfig, Output, PullError};
 use doltswarm_core::time::Time;
 
@@ -55,7 +56,11 @@ impl Pair {
                 if self.linked {
                     self.nodes[1 - n].handle_advert(now, peer(n as u8), advert).unwrap();
                 }
-                self.nodes[n].handle_advertised(now, op, self.linked.then_some(()).ok_or(()));
+                self.nodes[n].handle_advertised(
+                    now,
+                    op,
+                    self.linked.then(AdvertReply::default).ok_or(()),
+                );
             }
             Output::RequestHeads { op, .. } => {
                 let (heads, main) = (self.nodes[1 - n].advert_heads(), self.nodes[1 - n].main());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use doltswarm_core::limits::{PULLS_AT_ONCE_MAX, REJECTED_RETRY_DELAY_MIN};
+use doltswarm_core::message::AdvertReply;
 use doltswarm_core::node::{Event, Output, PullError, RejectedHeads};
 
 use crate::rig::{FOUNDING, Rig, commit, hashes, peer};
@@ -78,7 +79,9 @@ fn an_unavailable_peer_is_tried_again_with_growing_pauses() {
                 Output::RequestHeads { op, .. } => {
                     rig.node.handle_heads(rig.now, op, Ok(hashes(&[5])), None);
                 }
-                Output::Advertise { op, .. } => rig.node.handle_advertised(rig.now, op, Ok(())),
+                Output::Advertise { op, .. } => {
+                    rig.node.handle_advertised(rig.now, op, Ok(AdvertReply::default()))
+                }
                 other => panic!("{other:?}"),
             }
         }

@@ -6,7 +6,7 @@ use doltswarm_core::commit::UserCommit;
 use doltswarm_core::fold::{MergeMemory, MergeResult};
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::message::Advert;
+use doltswarm_core::message::{Advert, AdvertReply};
 use doltswarm_core::node::{
     Event, MoveResult, Node, NodeConfig, OpId, Output, PullError, Restored,
 };
@@ -108,7 +108,9 @@ impl Rig {
     pub(crate) fn answer_all(&mut self, heads: &[u8]) {
         for output in self.outputs() {
             match output {
-                Output::Advertise { op, .. } => self.node.handle_advertised(self.now, op, Ok(())),
+                Output::Advertise { op, .. } => {
+                    self.node.handle_advertised(self.now, op, Ok(AdvertReply::default()))
+                }
                 Output::RequestHeads { op, .. } => {
                     self.node.handle_heads(self.now, op, Ok(hashes(heads)), None);
                 }
@@ -135,7 +137,7 @@ impl Rig {
 
     pub(crate) fn advert(&mut self, from: u8, heads: &[u8], told: &[u8]) {
         let told = told.iter().map(|&n| peer(n)).collect();
-        let advert = Advert { heads: hashes(heads), told };
+        let advert = Advert { heads: hashes(heads), told, writer: None };
         self.node.handle_advert(self.now, peer(from), advert).unwrap();
     }
 

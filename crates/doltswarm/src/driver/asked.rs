@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::{DIFFERENCE_BASES_MAX, PULL_COMMITS_MAX};
 use doltswarm_core::membership::{Grant, Role, SignedGrant};
-use doltswarm_core::message::{Advert, HeadReply, Hello, SignedCommit};
+use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 
 use super::Driver;
 use super::connect::unix_ms;
@@ -21,8 +21,8 @@ impl Driver {
             Asked::Advert { from, advert, reply } => {
                 let _ = reply.send(self.answer_advert(from, advert));
             }
-            Asked::Heads { from, reply } => {
-                let _ = reply.send(self.answer_heads(from));
+            Asked::Heads { from, request, reply } => {
+                let _ = reply.send(self.answer_heads(from, request));
             }
             Asked::Commits { want, have, reply } => {
                 let _ = reply.send(self.answer_commits(&want, &have));
@@ -55,19 +55,22 @@ impl Driver {
         Ok(self.hello())
     }
 
-    fn answer_advert(&mut self, from: PeerId, advert: Advert) -> Result<(), Refusal> {
+    fn answer_advert(&mut self, from: PeerId, advert: Advert) -> Result<AdvertReply, Refusal> {
         let now = self.now();
         self.node
             .handle_advert(now, from, advert)
             .map_err(|fault| Refusal::Misbehaved(fault.to_string()))
     }
 
-    fn answer_heads(&mut self, _from: PeerId) -> Result<HeadReply, Refusal> {
+    fn answer_heads(&mut self, from: PeerId, request: HeadRequest) -> Result<HeadReply, Refusal> {
+        let now = self.now();
+        self.node.handle_asked(now, from, request);
+        let peers = self.peer_records();
         Ok(HeadReply {
             heads: self.node.heads().iter().copied().collect(),
             main: self.node.is_settled().then(|| self.node.main()),
             grants_digest: self.shared.membership().digest(),
-            peers: self.peer_records(),
+            peers,
         })
     }
 

@@ -46,6 +46,11 @@ impl Driver {
                 let _ = reply.send(self.forget_peer(&peer).map_err(PeersError::Store));
             }
             Command::Pull { peer, reply } => self.start_pull(peer, reply),
+            Command::Freshen { reply } => self.freshen(reply),
+            Command::Visit { what, reply } => {
+                self.visit_for(&what);
+                let _ = reply.send(());
+            }
             Command::CollectGarbage { reply } => self.collect_garbage(Some(reply)),
             Command::Advertise { reply } => {
                 let _ = reply.send(self.advertise_to_all());
@@ -145,6 +150,7 @@ impl Driver {
                 problem: problem(
                     connected,
                     in_sync,
+                    self.is_partial(),
                     view,
                     known.and_then(|k| k.problem.as_deref()),
                 ),
@@ -240,7 +246,11 @@ impl Driver {
         Ok(())
     }
 
-    fn start_pull(&mut self, peer: Option<PeerId>, reply: Reply<Result<PullStarted, PeersError>>) {
+    pub(super) fn start_pull(
+        &mut self,
+        peer: Option<PeerId>,
+        reply: Reply<Result<PullStarted, PeersError>>,
+    ) {
         if self.network.is_none() {
             let _ = reply.send(Err(PeersError::Offline));
             return;
@@ -288,7 +298,7 @@ impl Driver {
     }
 
     /// Whether what is waited for is true now; the second value says whether anything is under way.
-    fn check(&self, what: &WaitFor) -> Result<(WaitReport, bool), PeersError> {
+    pub(super) fn check(&self, what: &WaitFor) -> Result<(WaitReport, bool), PeersError> {
         let (reached, peers) = match &what.commit {
             None => self.check_in_step(what.peers),
             Some(text) => {
@@ -304,15 +314,14 @@ impl Driver {
     }
 
     fn check_in_step(&self, wanted: Option<usize>) -> (bool, usize) {
-        let in_step = self.node.peers().filter(|view| view.connected && view.in_sync).count();
+        let in_step = self.node.peers().filter(|view| self.is_in_step(view)).count();
         let enough = wanted.is_none_or(|wanted| in_step + 1 >= wanted);
         (self.in_sync() && enough, in_step + usize::from(self.node.is_settled()))
     }
 
     fn check_commit(&self, commit: &CommitHash, wanted: Option<usize>) -> (bool, usize) {
-        let graph = self.node.graph();
-        let has = |heads: &[CommitHash]| heads.iter().any(|head| graph.is_ancestor(commit, head));
-        let here = graph.contains(commit) && self.node.is_settled();
+        let has = |heads: &[CommitHash]| self.have(heads, commit);
+        let here = self.node.graph().contains(commit) && self.node.is_settled();
         let views: Vec<PeerView<'_>> = self.node.peers().collect();
         let elsewhere = views.iter().filter(|view| view.heads.is_some_and(has)).count();
         let peers = usize::from(here) + elsewhere;
@@ -327,6 +336,7 @@ impl Driver {
 fn problem(
     connected: bool,
     in_sync: bool,
+    is_partial: bool,
     view: Option<&PeerView<'_>>,
     known: Option<&str>,
 ) -> Option<String> {
@@ -338,6 +348,7 @@ fn problem(
     }
     let usual = match connected {
         true => "its heads differ: a pull is under way, here or there",
+        false if is_partial => "not a neighbour: it hears of everything through others",
         false => "not connected",
     };
     Some(known.unwrap_or(usual).to_owned())

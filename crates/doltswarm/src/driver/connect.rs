@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use doltswarm_core::id::PeerId;
 use doltswarm_core::limits::{ADDRESSES_PER_PEER_MAX, ADVERT_TOLD_MAX, PEER_RECORDS_MAX};
 use doltswarm_core::membership::SignedGrant;
-use doltswarm_core::message::{Advert, HeadReply, Hello, PROTOCOL_VERSION, PeerRecord};
+use doltswarm_core::message::{
+    Advert, HeadReply, HeadRequest, Hello, PROTOCOL_VERSION, PeerRecord,
+};
 use doltswarm_core::node::OpId;
 
 use super::input::Input;
@@ -322,7 +324,7 @@ impl Driver {
     pub(super) fn advertise_to_all(&self) -> Result<(), PeersError> {
         let network = self.network.as_ref().ok_or(PeersError::Offline)?;
         let told = self.greeted.iter().copied().take(ADVERT_TOLD_MAX).collect();
-        let advert = Advert { heads: self.node.advert_heads(), told };
+        let advert = Advert { heads: self.node.advert_heads(), told, writer: None };
         for peer in &self.greeted {
             let (link, advert) = (network.link(*peer), advert.clone());
             tokio::spawn(async move {
@@ -334,12 +336,12 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) fn request_heads(&mut self, op: OpId, peer: PeerId) {
+    pub(super) fn request_heads(&mut self, op: OpId, peer: PeerId, request: HeadRequest) {
         self.last_request = Some(op);
         let Some(network) = &self.network else { return };
         let (link, inputs) = (network.link(peer), self.shared.inputs.clone());
         tokio::spawn(async move {
-            let result = link.request_head().await;
+            let result = link.request_head_with(request).await;
             let _ = inputs.send(Input::Heads { op, peer, result });
         });
     }
@@ -352,6 +354,7 @@ impl Driver {
     ) {
         let now = self.now();
         self.pull_answered(op, peer);
+        self.dialer.handle_visited(&peer);
         match result {
             Ok(reply) => {
                 self.heard(peer);
@@ -367,6 +370,7 @@ impl Driver {
                             addresses.iter().filter_map(|text| text.parse().ok()).collect();
                         self.learn_addresses(*peer, &addresses);
                     }
+                    self.keep_in_mind(*peer);
                 }
                 self.node.handle_heads(now, op, Ok(reply.heads), reply.main);
             }
@@ -395,9 +399,10 @@ impl Driver {
     }
 
     /// What this node tells others of where members are.
-    pub(super) fn peer_records(&self) -> Vec<PeerRecord> {
-        self.known
-            .iter()
+    pub(super) fn peer_records(&mut self) -> Vec<PeerRecord> {
+        let told_of = self.told_of();
+        let known = told_of.iter().filter_map(|peer| Some((peer, self.known.get(peer)?)));
+        known
             .filter(|(_, known)| !known.addresses.is_empty())
             .take(PEER_RECORDS_MAX)
             .map(|(peer, known)| PeerRecord {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use doltswarm_core::commit::CommitInfo;
 use doltswarm_core::fold::MergeResult;
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::message::{Advert, HeadReply, Hello, SignedCommit};
+use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use doltswarm_core::node::OpId;
 use tokio::sync::oneshot;
 
@@ -39,7 +39,7 @@ pub(crate) enum Input {
     /// A peer answered a request for heads.
     Heads { op: OpId, peer: PeerId, result: Result<HeadReply, CallError> },
     /// A peer answered an advert.
-    Advertised { op: OpId, result: Result<(), CallError> },
+    Advertised { op: OpId, result: Result<AdvertReply, CallError> },
     /// A connection came or went.
     Net(NetEvent),
     /// A dial failed.
@@ -115,10 +115,11 @@ pub(crate) enum Asked {
     Advert {
         from: PeerId,
         advert: Advert,
-        reply: Reply<Result<(), Refusal>>,
+        reply: Reply<Result<AdvertReply, Refusal>>,
     },
     Heads {
         from: PeerId,
+        request: HeadRequest,
         reply: Reply<Result<HeadReply, Refusal>>,
     },
     Commits {
@@ -178,6 +179,16 @@ pub(crate) enum Command {
     /// Drop what nothing refers to.
     CollectGarbage {
         reply: Reply<Result<(), ExecError>>,
+    },
+    /// Ask the neighbours where it is not known whether they are in step.
+    Freshen {
+        reply: Reply<Result<PullStarted, PeersError>>,
+    },
+    /// Ask peers that are not neighbours, a few at a time, where it takes them to reach what is
+    /// waited for.
+    Visit {
+        what: WaitFor,
+        reply: Reply<()>,
     },
     /// Tell every connected peer the heads.
     Advertise {

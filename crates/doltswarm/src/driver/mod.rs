@@ -12,6 +12,7 @@ mod difference;
 mod engine_thread;
 mod garbage;
 mod input;
+mod links;
 mod local;
 mod pull;
 mod recover;
@@ -265,10 +266,11 @@ impl Driver {
 
     /// Carries out what the core asks for, until it asks for nothing more.
     fn carry_out(&mut self) {
+        self.tend_links();
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Advertise { op, peer, advert } => self.advertise(op, peer, advert),
-                Output::RequestHeads { op, peer } => self.request_heads(op, peer),
+                Output::RequestHeads { op, peer, request } => self.request_heads(op, peer, request),
                 Output::Pull { op, peer, heads } => self.pull(op, peer, heads),
                 Output::Merge { op, ours, theirs } => self.merge(op, ours, theirs),
                 Output::MoveMain { op, from, to } => self.move_main(op, from, to),

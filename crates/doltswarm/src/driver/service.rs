@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
 use doltswarm_core::limits::{CHUNK_PATIENCE, DIFFERENCE_BATCHES_WAITING_MAX};
-use doltswarm_core::message::{Advert, HeadReply, Hello, SignedCommit};
+use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -142,12 +142,20 @@ impl PeerService for Service {
         Box::pin(self.ask(move |reply| Asked::Hello { from, hello, seen_at, reply }))
     }
 
-    fn advertise_head(&self, from: PeerId, advert: Advert) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn advertise_head(
+        &self,
+        from: PeerId,
+        advert: Advert,
+    ) -> BoxFuture<'_, Result<AdvertReply, Refusal>> {
         Box::pin(self.ask(move |reply| Asked::Advert { from, advert, reply }))
     }
 
-    fn request_head(&self, from: PeerId) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
-        Box::pin(self.ask(move |reply| Asked::Heads { from, reply }))
+    fn request_head(
+        &self,
+        from: PeerId,
+        request: HeadRequest,
+    ) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
+        Box::pin(self.ask(move |reply| Asked::Heads { from, request, reply }))
     }
 
     fn list_commits(
@@ -208,7 +216,7 @@ impl PeerService for Service {
     }
 
     fn root(&self, from: PeerId) -> BoxFuture<'_, Result<Vec<CommitHash>, Refusal>> {
-        Box::pin(async move { Ok(self.request_head(from).await?.heads) })
+        Box::pin(async move { Ok(self.request_head(from, HeadRequest::default()).await?.heads) })
     }
 
     fn size(&self, _from: PeerId) -> BoxFuture<'_, Result<u64, Refusal>> {

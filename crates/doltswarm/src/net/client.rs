@@ -13,7 +13,7 @@ use doltswarm_core::limits::{
     FRAME_BYTES_MAX, GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, OPEN_TIMEOUT,
     PING_TIMEOUT, PULL_COMMITS_MAX, REPLACEMENT_WAIT, STALL_TIMEOUT,
 };
-use doltswarm_core::message::{Advert, HeadReply, Hello, SignedCommit};
+use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use hyper_util::rt::TokioIo;
 use iroh::endpoint::Connection;
 use prost::Message;
@@ -155,21 +155,29 @@ impl PeerLink {
     }
 
     /// Tells the peer this node's heads. The answer means heard, not pulled.
-    pub async fn advertise_head(&self, advert: &Advert) -> Result<(), CallError> {
+    pub async fn advertise_head(&self, advert: &Advert) -> Result<AdvertReply, CallError> {
         let message = &sized(wire::advert_to(advert))?;
-        self.attempts(|live| async move {
-            brief(syncer(live.control()).advertise_head(message.clone())).await?;
-            Ok(())
-        })
-        .await?;
+        let reply = self
+            .attempts(|live| async move {
+                let mut client = syncer(live.control());
+                let reply = brief(client.advertise_head(message.clone())).await?;
+                Ok(AdvertReply { duplicate: reply.duplicate })
+            })
+            .await?;
         self.inner.counters.advert_sent();
-        Ok(())
+        Ok(reply)
     }
 
     /// Asks for the peer's heads.
     pub async fn request_head(&self) -> Result<HeadReply, CallError> {
+        self.request_head_with(HeadRequest::default()).await
+    }
+
+    /// As [`PeerLink::request_head`], and says what else is wanted.
+    pub async fn request_head_with(&self, request: HeadRequest) -> Result<HeadReply, CallError> {
+        let message = pb::HeadRequest { graft: request.graft };
         self.attempts(|live| async move {
-            let reply = brief(syncer(live.control()).request_head(pb::HeadRequest {})).await?;
+            let reply = brief(syncer(live.control()).request_head(message)).await?;
             Ok(wire::head_reply_from(&reply)?)
         })
         .await

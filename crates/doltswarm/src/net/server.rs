@@ -10,6 +10,7 @@ use doltswarm_core::limits::{
     COMMITS_PER_MESSAGE_MAX, CONTROL_MESSAGE_BYTES_MAX, DOOR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX,
     GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, PING_TIMEOUT, PULL_COMMITS_MAX, STALL_TIMEOUT,
 };
+use doltswarm_core::message::HeadRequest;
 use futures_util::{Stream, stream};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -148,8 +149,9 @@ impl Syncer for SyncerService {
         let call = call(&self.gate, &request, true)?;
         let advert = wire::advert_from(request.get_ref()).map_err(guilty)?;
         self.counters.advert_received();
-        call.service.advertise_head(call.from, advert).await.map_err(Refusal::into_status)?;
-        Ok(Response::new(pb::AdvertReply {}))
+        let reply = call.service.advertise_head(call.from, advert).await;
+        let reply = reply.map_err(Refusal::into_status)?;
+        Ok(Response::new(pb::AdvertReply { duplicate: reply.duplicate }))
     }
 
     async fn request_head(
@@ -157,7 +159,9 @@ impl Syncer for SyncerService {
         request: Request<pb::HeadRequest>,
     ) -> Result<Response<pb::HeadReply>, Status> {
         let call = call(&self.gate, &request, true)?;
-        let reply = call.service.request_head(call.from).await.map_err(Refusal::into_status)?;
+        let asked = HeadRequest { graft: request.get_ref().graft };
+        let reply = call.service.request_head(call.from, asked).await;
+        let reply = reply.map_err(Refusal::into_status)?;
         Ok(Response::new(wire::head_reply_to(&reply).map_err(ours)?))
     }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, CommitHash, PeerId, SwarmId};
-use doltswarm_core::message::{Advert, HeadReply, Hello, SignedCommit};
+use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use tokio::sync::mpsc;
 
 use super::Refusal;
@@ -74,10 +74,18 @@ pub trait PeerService: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Hello, Refusal>>;
 
     /// Hears a peer's heads. Returns once it is noted, not once it is pulled.
-    fn advertise_head(&self, from: PeerId, advert: Advert) -> BoxFuture<'_, Result<(), Refusal>>;
+    fn advertise_head(
+        &self,
+        from: PeerId,
+        advert: Advert,
+    ) -> BoxFuture<'_, Result<AdvertReply, Refusal>>;
 
     /// Says what this node's heads are.
-    fn request_head(&self, from: PeerId) -> BoxFuture<'_, Result<HeadReply, Refusal>>;
+    fn request_head(
+        &self,
+        from: PeerId,
+        request: HeadRequest,
+    ) -> BoxFuture<'_, Result<HeadReply, Refusal>>;
 
     /// The signatures of the user commits under `want` and not under `have`, parents first; at most
     /// `PULL_COMMITS_MAX`.

@@ -93,7 +93,8 @@ proptest! {
 
     #[test]
     fn heads_round_trip(heads in commit_ids(), told in peer_ids(20), reply in head_reply()) {
-        let advert = Advert { heads, told };
+        let writer = told.first().copied();
+        let advert = Advert { heads, told, writer };
         let message = travelled(&advert_to(&advert).unwrap());
         prop_assert_eq!(advert_from(&message).unwrap(), advert);
         let message = travelled(&head_reply_to(&reply).unwrap());
@@ -161,7 +162,11 @@ proptest! {
             prop_assert!(hello.addresses.len() <= ADDRESSES_PER_PEER_MAX);
         }
         let mut adverts =
-            vec![pb::AdvertMessage { heads: fields.clone(), told: fields.clone() }];
+            vec![pb::AdvertMessage {
+                heads: fields.clone(),
+                told: fields.clone(),
+                writer: fields.first().cloned().unwrap_or_default(),
+            }];
         adverts.extend(pb::AdvertMessage::decode(bytes.clone()));
         for advert in adverts.iter().filter_map(|advert| advert_from(advert).ok()) {
             prop_assert!(!advert.heads.is_empty() && advert.heads.is_sorted());
@@ -203,7 +208,12 @@ fn the_largest_messages_of_each_kind_fit_their_limits() {
         })
         .collect();
     let told = vec![PeerId::from_bytes([1; 32]); 2 * ADVERT_TOLD_MAX];
-    let advert = advert_to(&Advert { heads: heads.clone(), told }).unwrap();
+    let advert = advert_to(&Advert {
+        heads: heads.clone(),
+        told,
+        writer: Some(PeerId::from_bytes([1; 32])),
+    })
+    .unwrap();
     assert!(advert.encoded_len() <= CONTROL_MESSAGE_BYTES_MAX);
     assert_eq!(advert_from(&advert).unwrap().told.len(), ADVERT_TOLD_MAX);
 

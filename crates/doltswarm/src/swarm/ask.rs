@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::limits::{DIAL_TIMEOUT, PULL_TIMEOUT, WAIT_INTERVAL};
+use doltswarm_core::limits::{DIAL_TIMEOUT, PULL_TIMEOUT, STATUS_PATIENCE, WAIT_INTERVAL};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -30,6 +30,9 @@ impl Swarm {
     ///
     /// [`QueryError::Engine`] where the database cannot be read.
     pub async fn status(&self) -> Result<Status, QueryError> {
+        let freshen = self.command(|reply| Command::Freshen { reply });
+        // A neighbour that does not answer in time is shown as it was last heard of.
+        let _ = timeout_at(Instant::now() + STATUS_PATIENCE, freshen).await;
         self.command(|reply| Command::Status { reply }).await.ok_or(QueryError::Closed)?
     }
 
@@ -253,6 +256,8 @@ impl Swarm {
                     return Err(error);
                 }
             }
+            let visited = what.clone();
+            let _ = self.command(|reply| Command::Visit { what: visited, reply }).await;
             let next = deadline.min(Instant::now() + WAIT_INTERVAL);
             let report = self.checked_until(&what, next).await?;
             if report.reached || Instant::now() >= deadline {

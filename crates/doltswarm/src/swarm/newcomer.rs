@@ -6,7 +6,7 @@ use std::sync::RwLock;
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
 use doltswarm_core::membership::Membership;
-use doltswarm_core::message::{Advert, HeadReply, Hello, SignedCommit};
+use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 
 use crate::net::{BoxFuture, ChunkBatches, JoinAnswer, JoinAsk, PeerService, Refusal};
 
@@ -37,11 +37,11 @@ impl PeerService for Newcomer {
         not_yet()
     }
 
-    fn advertise_head(&self, _: PeerId, _: Advert) -> BoxFuture<'_, Result<(), Refusal>> {
+    fn advertise_head(&self, _: PeerId, _: Advert) -> BoxFuture<'_, Result<AdvertReply, Refusal>> {
         not_yet()
     }
 
-    fn request_head(&self, _: PeerId) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
+    fn request_head(&self, _: PeerId, _: HeadRequest) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
         not_yet()
     }
 

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use doltswarm::core::commit::EngineKind;
 use doltswarm::core::id::{ChunkHash, CommitHash, PeerId};
 use doltswarm::core::membership::{Membership, SignedGrant};
-use doltswarm::core::message::{Advert, HeadReply, Hello, PROTOCOL_VERSION, SignedCommit};
+use doltswarm::core::message::{
+    Advert, AdvertReply, HeadReply, HeadRequest, Hello, PROTOCOL_VERSION, SignedCommit,
+};
 use doltswarm::core::sign::sign_commit;
 use doltswarm::engine::{ChunkReader, CommitMeta, DoltLite, DoltLiteFormat, Engine};
 use doltswarm::identity::Identity;
@@ -124,7 +126,9 @@ impl Mallory {
             (words.hello.clone(), words.heads.clone())
         };
         link.hello(&hello).await.expect("a good hello");
-        link.advertise_head(&Advert { heads, told: Vec::new() }).await.expect("it is heard");
+        link.advertise_head(&Advert { heads, told: Vec::new(), writer: None })
+            .await
+            .expect("it is heard");
     }
 
     pub(crate) fn chunks_refresh(&self) {
@@ -161,11 +165,11 @@ impl PeerService for Lies {
         answer(self.words(|words| words.hello.clone()))
     }
 
-    fn advertise_head(&self, _: PeerId, _: Advert) -> BoxFuture<'_, Result<(), Refusal>> {
-        answer(())
+    fn advertise_head(&self, _: PeerId, _: Advert) -> BoxFuture<'_, Result<AdvertReply, Refusal>> {
+        answer(AdvertReply::default())
     }
 
-    fn request_head(&self, _: PeerId) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
+    fn request_head(&self, _: PeerId, _: HeadRequest) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
         answer(self.words(|words| HeadReply {
             heads: words.heads.clone(),
             main: None,

@@ -45,7 +45,7 @@ async fn messages_that_break_a_rule_are_refused_and_the_connection_goes_on() {
     let mut sorted = hashes(2);
     sorted.reverse();
     let peers = vec![Bytes::from_static(&[1; 32]); ADVERT_TOLD_MAX + 1];
-    let advert = |heads, told| pb::AdvertMessage { heads, told };
+    let advert = |heads, told| pb::AdvertMessage { heads, told, writer: Bytes::new() };
     for (bad, code) in [
         (advert(hashes(HEADS_MAX + 1), Vec::new()), Code::InvalidArgument),
         (advert(sorted, Vec::new()), Code::InvalidArgument),
@@ -96,7 +96,7 @@ async fn messages_that_break_a_rule_are_refused_and_the_connection_goes_on() {
     let status = DoorClient::new(raw::channel(&connection)).join(ask).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented, "{status}");
 
-    syncer.request_head(pb::HeadRequest {}).await.unwrap();
+    syncer.request_head(pb::HeadRequest::default()).await.unwrap();
     endpoint.close().await;
     close([host]).await;
 }
@@ -111,7 +111,7 @@ async fn streams_of_garbage_harm_nobody() {
         let _ = send.finish();
     }
     let mut syncer = SyncerClient::new(raw::channel(&connection));
-    syncer.request_head(pb::HeadRequest {}).await.unwrap();
+    syncer.request_head(pb::HeadRequest::default()).await.unwrap();
     assert!(host.net.is_connected(&raw::id(&endpoint)));
     endpoint.close().await;
     close([host]).await;
@@ -142,7 +142,7 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() {
     assert!(read < STREAMED_ANSWERS_MAX * count / 8, "{read} chunks were read");
     // Another stream of the same connection still gets its answers.
     let mut syncer = SyncerClient::new(raw::channel(&connection));
-    syncer.request_head(pb::HeadRequest {}).await.unwrap();
+    syncer.request_head(pb::HeadRequest::default()).await.unwrap();
     // And one that is given up makes room.
     unread.clear();
     tokio::time::timeout(Duration::from_secs(10), async {
@@ -174,7 +174,7 @@ async fn guessing_at_the_door_is_slowed_down() {
     assert!(codes.contains(&Code::ResourceExhausted), "{codes:?}");
     // Nothing but the door is behind this one.
     let mut syncer = SyncerClient::new(raw::channel(&connection));
-    let call = syncer.request_head(pb::HeadRequest {});
+    let call = syncer.request_head(pb::HeadRequest::default());
     let end = tokio::time::timeout(Duration::from_secs(10), call).await;
     assert!(end.is_ok_and(|answer| answer.is_err()));
     endpoint.close().await;

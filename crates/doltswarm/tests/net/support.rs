@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use doltswarm::core::commit::{ConflictPolicy, EngineKind};
 use doltswarm::core::id::{ChunkHash, CommitHash, PeerId, SwarmId};
-use doltswarm::core::message::{Advert, HeadReply, Hello, PeerRecord, SignedCommit};
+use doltswarm::core::message::{
+    Advert, AdvertReply, HeadReply, HeadRequest, Hello, PeerRecord, SignedCommit,
+};
 use doltswarm::engine::{ChunkFormat, EngineResult};
 use doltswarm::net::{
     BoxFuture, ChunkBatches, JoinAnswer, JoinAsk, NetConfig, NetEvent, Network, PeerService,
@@ -83,6 +85,7 @@ pub(crate) struct Node {
     pub(crate) grants: Mutex<Vec<Vec<u8>>>,
     pub(crate) chunks: Mutex<BTreeMap<ChunkHash, Bytes>>,
     pub(crate) adverts: Mutex<Vec<(PeerId, Advert)>>,
+    pub(crate) requests: Mutex<Vec<(PeerId, HeadRequest)>>,
     pub(crate) observed: Mutex<Vec<Option<SocketAddr>>>,
     pub(crate) door_open: AtomicBool,
     /// The most chunks asked for in one go.
@@ -101,6 +104,7 @@ impl Node {
             grants: Mutex::default(),
             chunks: Mutex::default(),
             adverts: Mutex::default(),
+            requests: Mutex::default(),
             observed: Mutex::default(),
             door_open: AtomicBool::new(false),
             largest_read: AtomicUsize::new(0),
@@ -151,12 +155,23 @@ impl PeerService for Node {
         ready(Ok(ours))
     }
 
-    fn advertise_head(&self, from: PeerId, advert: Advert) -> BoxFuture<'_, Result<(), Refusal>> {
-        self.adverts.lock().unwrap().push((from, advert));
-        ready(Ok(()))
+    /// Says of every second advert that it told nothing new.
+    fn advertise_head(
+        &self,
+        from: PeerId,
+        advert: Advert,
+    ) -> BoxFuture<'_, Result<AdvertReply, Refusal>> {
+        let mut adverts = self.adverts.lock().unwrap();
+        adverts.push((from, advert));
+        ready(Ok(AdvertReply { duplicate: adverts.len().is_multiple_of(2) }))
     }
 
-    fn request_head(&self, _from: PeerId) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
+    fn request_head(
+        &self,
+        from: PeerId,
+        request: HeadRequest,
+    ) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
+        self.requests.lock().unwrap().push((from, request));
         ready(Ok(self.head_reply()))
     }
 

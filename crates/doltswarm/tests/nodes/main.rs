@@ -11,6 +11,7 @@ mod engine;
 mod files;
 mod foreign;
 mod lifecycle;
+mod neighbours;
 mod relay;
 #[path = "../../src/small_disk.rs"]
 #[allow(clippy::unwrap_used, clippy::print_stderr, reason = "shared with the library's own tests")]

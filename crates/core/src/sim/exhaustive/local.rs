@@ -10,7 +10,7 @@ use super::super::machine::{Machine, number, peer_id};
 use super::canon::canonical;
 use super::scenario::Scenario;
 use crate::id::CommitHash;
-use crate::message::Advert;
+use crate::message::{Advert, AdvertReply};
 use crate::node::{MoveResult, OpId, Output, PullError};
 use crate::time::Time;
 
@@ -178,7 +178,8 @@ impl Local {
             Input::Arrives(_) => return self.receive(around.message),
             Input::Advertised(to, is_taken) => {
                 if let Some(op) = self.adverts.remove(&to) {
-                    let result = if is_taken { Ok(()) } else { Err(()) };
+                    // A swarm of few has no tree, which is all that the answer is for.
+                    let result = if is_taken { Ok(AdvertReply::default()) } else { Err(()) };
                     self.machine.node.handle_advertised(now, op, result);
                 }
             }
@@ -300,11 +301,11 @@ impl Local {
         while let Some(output) = self.machine.node.poll_output() {
             match output {
                 Output::Advertise { op, peer, advert } => {
-                    let to = number(&peer);
+                    let (to, advert) = (number(&peer), Advert { writer: None, ..advert });
                     self.adverts.insert(to, op);
                     sent.push(Message::Advert { from, to, advert, is_copy: false });
                 }
-                Output::RequestHeads { op, peer } => {
+                Output::RequestHeads { op, peer, .. } => {
                     let to = number(&peer);
                     self.questions.insert(to, op);
                     sent.push(Message::Question { from, to });
