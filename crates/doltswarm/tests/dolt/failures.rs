@@ -24,10 +24,14 @@ struct Written {
     unknown: BTreeSet<u64>,
 }
 
+fn placed(database: Database) -> Home {
+    Home::on(tempfile::tempdir().expect("a temporary directory"), Some(database))
+}
+
 /// A node on a server of its own, which the test may kill.
 fn alone() -> Option<(Arc<Server>, Home)> {
     let server = Server::start()?;
-    let home = Home::with(Some(server.database()));
+    let home = placed(server.database());
     Some((server, home))
 }
 
@@ -43,7 +47,7 @@ fn client(
 ) -> std::thread::JoinHandle<Written> {
     let stop = Arc::clone(stop);
     std::thread::spawn(move || {
-        let home = Home::with(Some(database));
+        let home = placed(database);
         let mut written = Written::default();
         let mut conn = None;
         for id in first.. {
@@ -202,7 +206,7 @@ async fn a_database_of_a_node_is_not_taken_by_another() {
     let Some((server, home)) = alone() else { return };
     let node = home.found(SCHEMA).await;
     let database = server.same(home.database.as_ref().expect("a database"));
-    let second = Home::with(Some(database));
+    let second = placed(database);
     let error = Swarm::join(
         &second.path,
         &node.invite(Default::default()).await.expect("a ticket"),

@@ -10,6 +10,7 @@ mod api;
 mod client;
 #[path = "../nodes/conflict.rs"]
 mod conflict;
+mod crossing;
 #[path = "../nodes/damage.rs"]
 mod damage;
 mod differential;

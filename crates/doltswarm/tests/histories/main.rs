@@ -5,6 +5,7 @@
 //! a Dolt server (20). `DOLTSWARM_SEED` runs one alone on each and prints what happens in it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::print_stderr, reason = "a test says aloud what it ran")]
 
 #[path = "../dolt/engine.rs"]
 #[allow(dead_code, reason = "shared with the tests of nodes on servers")]

@@ -54,7 +54,7 @@ async fn a_node_is_founded_whole_or_not_at_all() {
 async fn a_running_node_goes_on_when_there_is_room_again() {
     let Some(disk) = SmallDisk::mount(8 << 10) else { return };
     let [home_a] = homes();
-    let home_b = Home::on(TempDir::new_in(disk.path()).expect("a directory"));
+    let home_b = Home::on(TempDir::new_in(disk.path()).expect("a directory"), None);
     let a = home_a.found(SCHEMA).await;
     let b = home_b.join(&a, "b").await;
     in_step(&[&a, &b]).await;

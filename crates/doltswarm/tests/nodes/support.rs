@@ -27,19 +27,14 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self::on(tempfile::tempdir().expect("a temporary directory"))
-    }
-
-    /// With its database where the caller says.
-    pub(crate) fn with(database: Option<Database>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        Self { path: dir.path().join("node"), _dir: dir, database }
+        Self::on(dir, engine::database())
     }
 
-    /// In a directory that is there.
-    pub(crate) fn on(dir: TempDir) -> Self {
+    /// In a directory that is there, with the database where the caller says.
+    pub(crate) fn on(dir: TempDir, database: Option<Database>) -> Self {
         let path = dir.path().join("node");
-        Self { _dir: dir, path, database: engine::database() }
+        Self { _dir: dir, path, database }
     }
 
     /// The server that has the node's database.
