@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
+use doltswarm::core::commit::EngineKind;
 
 /// Measures DoltSwarm with real nodes: one process each, real QUIC on 127.0.0.1.
 ///
@@ -14,8 +15,11 @@ use clap::{Parser, Subcommand};
 #[command(name = "doltswarm-bench", version, disable_help_subcommand = true)]
 #[command(override_usage = "doltswarm-bench [OPTIONS]", args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    /// What the databases are on: doltlite, or dolt with a server of its own for each node.
+    #[arg(long, default_value = "doltlite", value_parser = parse_engine)]
+    pub(crate) engine: EngineKind,
     /// Measure only the figures with this in their name; may be given more than once. The names are
-    /// exec, readable, unreached, adverts, burst, conflict, join, disk, memory.
+    /// exec, readable, unreached, adverts, burst, conflict, join, disk, memory, and client on Dolt.
     #[arg(long, value_name = "NAME")]
     pub(crate) filter: Vec<String>,
     /// How much is measured: small, normal, full, or a factor of normal such as 0.5. Only normal and
@@ -41,6 +45,10 @@ pub(crate) enum Part {
     /// Be a node of the benchmark, on standard input and output.
     #[command(hide = true)]
     Node,
+}
+
+fn parse_engine(word: &str) -> Result<EngineKind, String> {
+    EngineKind::from_word(word).ok_or_else(|| "expected doltlite or dolt".to_owned())
 }
 
 /// How much is measured, as a factor of normal.

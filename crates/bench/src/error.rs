@@ -22,6 +22,24 @@ pub(crate) enum BenchError {
     /// The engine by itself failed.
     #[error("the engine by itself: {0}")]
     Engine(#[from] doltlite::Error),
+    /// A MySQL client failed.
+    #[error("a MySQL client: {0}")]
+    Client(#[from] mysql::Error),
+    /// The program `dolt` is not on this machine.
+    #[error(
+        "measuring on Dolt servers needs the program `dolt`, which is not on the path\n\
+         hint: get it from https://github.com/dolthub/dolt/releases (1.87 or later) or build it as \
+         docs/dolt.md says, and put it on the path or name it in DOLTSWARM_DOLT"
+    )]
+    NoDolt,
+    /// The program `dolt` failed.
+    #[error("`dolt {what}`: {message}")]
+    Dolt {
+        /// Its arguments.
+        what: String,
+        /// What it says.
+        message: String,
+    },
     /// The swarm's engine failed.
     #[error("the engine: {0}")]
     SwarmEngine(#[from] doltswarm::EngineError),

@@ -1,15 +1,18 @@
 //! A swarm of nodes, each a process of its own, in a directory of their own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use doltswarm::DoltUrl;
 use futures_util::future::join_all;
 use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
+use crate::dolt::Dolt;
 use crate::error::{BenchError, BenchResult};
+use crate::figures::Bench;
 use crate::node::Node;
-use crate::protocol::{Joined, MainAt, Nanos, Request, Standing, Written};
+use crate::protocol::{Joined, MainAt, Nanos, Request, Server, Standing, Written};
 use crate::schema::{TABLE, fill};
 
 /// How long a new swarm may take until all nodes are connected to all.
@@ -21,13 +24,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) struct Fleet {
     directory: PathBuf,
     nodes: Vec<Node>,
+    /// With this each node gets a Dolt server.
+    dolt: Option<Dolt>,
+    /// Where the databases are, with Dolt, in the order of the nodes.
+    servers: Vec<DoltUrl>,
 }
 
 impl Fleet {
-    /// Founds a swarm under `root` with a table of `rows` rows, and lets `peers` - 1 others join.
+    /// Founds a swarm under the root with a table of `rows` rows, and lets `peers` - 1 others join.
     /// Returns when all are connected to all and in step.
-    pub(crate) async fn start(root: &Path, peers: usize, rows: usize) -> BenchResult<Self> {
-        let mut fleet = Self::found(root, rows).await?;
+    pub(crate) async fn start(bench: &Bench<'_>, peers: usize, rows: usize) -> BenchResult<Self> {
+        let mut fleet = Self::found(bench, rows).await?;
         while fleet.nodes.len() < peers {
             fleet.join().await?;
         }
@@ -35,22 +42,41 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Founds a swarm of one under `root`.
-    pub(crate) async fn found(root: &Path, rows: usize) -> BenchResult<Self> {
+    /// Founds a swarm of one under the root.
+    pub(crate) async fn found(bench: &Bench<'_>, rows: usize) -> BenchResult<Self> {
+        let root = bench.root;
         let directory = tempfile::Builder::new()
             .prefix("swarm-")
             .tempdir_in(root)
             .map_err(BenchError::io("create a directory in", root))?
             .keep();
-        let founder = Node::spawn("node 1")?;
-        let dir = directory.join("1");
+        let dolt = bench.dolt.cloned();
+        let mut fleet = Self { directory, nodes: Vec::new(), dolt, servers: Vec::new() };
+        let founder = fleet.spawn("node 1").await?;
+        let dir = fleet.directory(0);
         founder.ask::<()>(Request::Found { dir, name: "node 1".to_owned() }).await?;
         let mut statements = vec![TABLE.to_owned()];
         if rows > 0 {
             statements.push(fill(rows));
         }
         founder.ask::<Vec<Written>>(Request::Write { statements, at: None }).await?;
-        Ok(Self { directory, nodes: vec![founder] })
+        fleet.nodes.push(founder);
+        Ok(fleet)
+    }
+
+    /// Starts the process of one more node, and its server where it is to have one.
+    async fn spawn(&mut self, name: &str) -> BenchResult<Node> {
+        let node = Node::spawn(name)?;
+        if let Some(dolt) = &self.dolt {
+            let (program, dir) = (dolt.program().to_owned(), self.server_dir(self.nodes.len()));
+            let server: Server = node.ask(Request::Serve { program, dir }).await?;
+            let url = server.url.parse().map_err(|error| BenchError::Node {
+                node: name.to_owned(),
+                message: format!("{error}"),
+            })?;
+            self.servers.push(url);
+        }
+        Ok(node)
     }
 
     /// Lets one more node join.
@@ -58,7 +84,7 @@ impl Fleet {
         let ticket = self.nodes[0].ask(Request::Invite { uses: 1 }).await?;
         let number = self.nodes.len() + 1;
         let name = format!("node {number}");
-        let node = Node::spawn(&name)?;
+        let node = self.spawn(&name).await?;
         let dir = self.directory.join(number.to_string());
         let joined = node.ask(Request::Join { dir, name, ticket }).await?;
         self.nodes.push(node);
@@ -103,6 +129,16 @@ impl Fleet {
         self.directory.join((number + 1).to_string())
     }
 
+    /// Where the database of a node is on its server, with Dolt.
+    pub(crate) fn server(&self, number: usize) -> Option<&DoltUrl> {
+        self.servers.get(number)
+    }
+
+    /// The directory of a node's server, with Dolt.
+    pub(crate) fn server_dir(&self, number: usize) -> PathBuf {
+        self.directory.join(format!("server-{}", number + 1))
+    }
+
     /// A directory for other things, which goes with the swarm.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.directory.join(name)
@@ -135,7 +171,7 @@ impl Fleet {
 
     /// Closes all nodes and removes what they wrote.
     pub(crate) async fn end(self) -> BenchResult<()> {
-        let Self { directory, nodes } = self;
+        let Self { directory, nodes, .. } = self;
         for closed in join_all(nodes.into_iter().map(Node::close)).await {
             closed?;
         }

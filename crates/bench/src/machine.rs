@@ -5,8 +5,11 @@ use std::fs::read_to_string;
 use std::io::Write;
 use std::time::Instant;
 
+use doltswarm::core::commit::EngineKind;
 use serde::Serialize;
 
+use crate::dolt::Dolt;
+use crate::error::BenchResult;
 use crate::sample::Sample;
 
 /// How often the disk is timed.
@@ -20,7 +23,10 @@ pub(crate) struct Machine {
     /// The processor's name, where the system says.
     processor: Option<String>,
     memory_mb: Option<u64>,
-    /// The engine's version.
+    /// What the databases are on: `doltlite` or `dolt`.
+    #[serde(skip)]
+    kind: EngineKind,
+    /// The engine's name and version.
     engine: String,
     /// How many processes wanted to run in the last minute before the first measurement.
     load: Option<f64>,
@@ -31,8 +37,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This machine, now.
-    pub(crate) fn here() -> Self {
+    /// This machine, now; with `dolt`, where that is what is measured.
+    pub(crate) fn here(dolt: Option<&Dolt>) -> BenchResult<Self> {
         let cpu = read_to_string("/proc/cpuinfo").unwrap_or_default();
         let memory = read_to_string("/proc/meminfo").unwrap_or_default();
         let load = read_to_string("/proc/loadavg").unwrap_or_default();
@@ -41,16 +47,25 @@ impl Machine {
             Some(line.split_once(':')?.1.trim().to_owned())
         };
         let kilobytes = |text: String| text.strip_suffix(" kB")?.trim().parse::<u64>().ok();
-        Self {
+        Ok(Self {
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             processor: after_colon(&cpu, "model name"),
             memory_mb: after_colon(&memory, "MemTotal").and_then(kilobytes).map(|kb| kb / 1024),
-            engine: engine(),
+            kind: if dolt.is_some() { EngineKind::Dolt } else { EngineKind::DoltLite },
+            engine: match dolt {
+                Some(dolt) => format!("Dolt {}", dolt.version()?),
+                None => doltlite_version(),
+            },
             load: load.split(' ').next().and_then(|load| load.parse().ok()),
             sync_ms: time_syncs().ok(),
             debug_build: cfg!(debug_assertions),
-        }
+        })
+    }
+
+    /// What the databases are on.
+    pub(crate) fn kind(&self) -> EngineKind {
+        self.kind
     }
 
     /// Why what is measured now means little, if it does.
@@ -77,7 +92,7 @@ fn time_syncs() -> std::io::Result<f64> {
 }
 
 /// The engine's name and version.
-fn engine() -> String {
+fn doltlite_version() -> String {
     let version = doltlite::Connection::open_in_memory()
         .and_then(|connection| connection.query("SELECT dolt_version()", &[]));
     let rows = version.unwrap_or_default();

@@ -1,6 +1,8 @@
 //! `doltswarm-bench`: measures real nodes and prints each figure beside what is wanted.
 
 mod args;
+mod client;
+mod dolt;
 mod error;
 mod figures;
 mod fleet;
@@ -13,13 +15,16 @@ mod schema;
 mod worker;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use doltswarm::core::commit::EngineKind;
 use tempfile::TempDir;
 
 use crate::args::{Args, Part};
+use crate::dolt::Dolt;
 use crate::error::{BenchError, BenchResult};
 use crate::machine::Machine;
 use crate::report::Figure;
@@ -57,21 +62,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> BenchResult<Vec<Figure>> {
-    let machine = Machine::here();
-    if let Some(warning) = machine.warning() {
-        tell(&format!("warning: {warning}"));
-    }
     let root = tempfile::Builder::new()
         .prefix("doltswarm-bench-")
         .tempdir()
         .map_err(BenchError::io("create a directory in", &std::env::temp_dir()))?;
-    let figures = tokio::select! {
-        figures = figures::measure(args, root.path()) => figures,
+    let measured = tokio::select! {
+        measured = measure(args, root.path()) => measured,
         () = interrupted() => Err(BenchError::Interrupted),
     };
     // The nodes are dropped by now, and so killed; some may not have ended yet.
     remove(root).await?;
-    let figures = figures?;
+    let (machine, figures) = measured?;
     let text = if args.json {
         format!("{:#}\n", report::to_json(&machine, &figures))
     } else {
@@ -79,6 +80,19 @@ async fn run(args: &Args) -> BenchResult<Vec<Figure>> {
     };
     std::io::stdout().write_all(text.as_bytes()).map_err(BenchError::Output)?;
     Ok(figures)
+}
+
+async fn measure(args: &Args, root: &Path) -> BenchResult<(Machine, Vec<Figure>)> {
+    let dolt = match args.engine {
+        EngineKind::DoltLite => None,
+        EngineKind::Dolt => Some(Dolt::find(root)?),
+    };
+    let machine = Machine::here(dolt.as_ref())?;
+    if let Some(warning) = machine.warning() {
+        tell(&format!("warning: {warning}"));
+    }
+    let figures = figures::measure(args, root, dolt.as_ref()).await?;
+    Ok((machine, figures))
 }
 
 /// Returns when the program is told to end, by Ctrl-C or a signal.

@@ -26,6 +26,8 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum Request {
+    /// Start a Dolt server with its data in `dir`, for this node's database. -> [`Server`]
+    Serve { program: PathBuf, dir: PathBuf },
     /// Found a swarm and listen. -> `()`
     Found { dir: PathBuf, name: String },
     /// Join a swarm and listen. -> [`Joined`]
@@ -48,7 +50,7 @@ pub(crate) enum Request {
     Standing,
     /// What the network did. -> [`Traffic`]
     Traffic,
-    /// The memory of the process. -> [`Memory`]
+    /// The memory of the process and its server. -> [`Memories`]
     Memory,
     /// Drop what nothing reaches. -> `()`
     CollectGarbage,
@@ -60,6 +62,13 @@ pub(crate) enum Request {
 
 /// Nanoseconds since 1970. All nodes run on one machine, so their clocks are one.
 pub(crate) type Nanos = u64;
+
+/// Where a node's Dolt server is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Server {
+    /// The address of the node's database on it.
+    pub(crate) url: String,
+}
 
 /// A commit that was acknowledged.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,6 +114,15 @@ pub(crate) struct Traffic {
 pub(crate) struct Memory {
     pub(crate) now: Option<u64>,
     pub(crate) peak: Option<u64>,
+}
+
+/// The memory of a node.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Memories {
+    /// Of the node's own process.
+    pub(crate) node: Memory,
+    /// Of its Dolt server, where it has one.
+    pub(crate) server: Option<Memory>,
 }
 
 /// The time now.

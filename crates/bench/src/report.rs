@@ -1,5 +1,6 @@
 //! The figures, as a table for people and as JSON.
 
+use doltswarm::core::commit::EngineKind;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use unicode_width::UnicodeWidthStr;
@@ -105,7 +106,12 @@ fn number(value: f64) -> String {
 
 /// All figures as one JSON value.
 pub(crate) fn to_json(machine: &Machine, figures: &[Figure]) -> Value {
-    json!({ "machine": machine, "version": env!("CARGO_PKG_VERSION"), "figures": figures })
+    json!({
+        "engine": machine.kind().as_str(),
+        "machine": machine,
+        "version": env!("CARGO_PKG_VERSION"),
+        "figures": figures,
+    })
 }
 
 /// All figures as an aligned table.
@@ -120,7 +126,14 @@ pub(crate) fn to_table(machine: &Machine, figures: &[Figure]) -> String {
             *width = (*width).max(cell.width());
         }
     }
-    let mut text = format!("doltswarm {} on {machine}\n\n", env!("CARGO_PKG_VERSION"));
+    let engine = match machine.kind() {
+        EngineKind::DoltLite => "the database in files (DoltLite)",
+        EngineKind::Dolt => {
+            "each node beside a Dolt server of its own, as the first implementation was"
+        }
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let mut text = format!("doltswarm {version}, {engine}\n{machine}\n\n");
     for (number, row) in rows.iter().enumerate() {
         text.push_str(&line(row, &widths));
         if number == 0 {
@@ -165,8 +178,8 @@ mod tests {
             Figure::new("exec", 1.234, "ms").with("peers", 8).at_most(2.0).first("2.8 ms"),
             Figure::new("memory", 31.0, "MB").with("what", "idle").note("a remark"),
         ];
-        let table = to_table(&Machine::here(), &figures);
-        let lines: Vec<&str> = table.lines().skip(2).collect();
+        let table = to_table(&Machine::here(None).unwrap(), &figures);
+        let lines: Vec<&str> = table.lines().skip(3).collect();
         assert_eq!(lines[0], "figure  of          here  first implementation  wanted");
         assert_eq!(lines[2], "exec    peers 8  1.23 ms  2.8 ms                <= 2 ms  reached");
         assert!(table.ends_with("1 of 1 wanted values reached\n"));
@@ -175,7 +188,8 @@ mod tests {
     #[test]
     fn the_json_has_what_scripts_rely_on() {
         let figures = [Figure::new("exec", 1.5, "ms").with("peers", 8)];
-        let value = to_json(&Machine::here(), &figures);
+        let value = to_json(&Machine::here(None).unwrap(), &figures);
+        assert_eq!(value["engine"], "doltlite");
         assert!(value["machine"]["cores"].is_u64() && value["version"].is_string());
         let figure = &value["figures"][0];
         for key in ["name", "params", "value", "unit", "first_implementation", "wanted", "reached"]

@@ -30,7 +30,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
     for peers in bench.peers(&[2, 3, 5, 8]) {
         let rounds = bench.size.times(ROUNDS);
         bench.say(&format!("  {rounds} bursts in a swarm of {peers}"));
-        let fleet = Fleet::start(bench.root, peers, ROWS).await?;
+        let fleet = Fleet::start(bench, peers, ROWS).await?;
         fleet.ask_all::<()>(|_| Request::Observe).await?;
         let (mut one_hash, mut written) = (Sample::default(), Sample::default());
         for round in 0..rounds {

@@ -24,7 +24,7 @@ const AHEAD: Duration = Duration::from_millis(50);
 
 pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
     let rounds = bench.size.times(ROUNDS);
-    let fleet = Fleet::start(bench.root, 2, ROWS).await?;
+    let fleet = Fleet::start(bench, 2, ROWS).await?;
     fleet.ask_all::<()>(|_| Request::Observe).await?;
     let (mut one_hash, mut never) = (Sample::default(), 0);
     for round in 0..rounds {

@@ -15,7 +15,7 @@ const COMMITS: usize = 1_000;
 pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
     // A larger size would be another figure, not a better one.
     let commits = bench.size.times(COMMITS).min(COMMITS);
-    let fleet = Fleet::start(bench.root, 2, 0).await?;
+    let fleet = Fleet::start(bench, 2, 0).await?;
     let row = |id| insert_row(i64::try_from(id).unwrap_or(i64::MAX), "disk");
     let statements = (0..commits).map(row).collect();
     let _: Vec<Written> = fleet.node(0).ask(Request::Write { statements, at: None }).await?;
@@ -27,13 +27,26 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
         }
         for (number, who) in ["the writer", "the other"].into_iter().enumerate() {
             let directory = fleet.directory(number);
-            let size = size_of(&directory).map_err(BenchError::io("look at", &directory))?;
+            let node = size_of(&directory).map_err(BenchError::io("look at", &directory))?;
+            let (mut size, mut note) = (node, largest(&directory));
+            if fleet.server(number).is_some() {
+                let data = fleet.server_dir(number).join("data");
+                let server = size_of(&data).map_err(BenchError::io("look at", &data))?;
+                size += server;
+                note = format!(
+                    "the server's data {}, the node's folder {} (of it the spool {}, store.redb {})",
+                    megabytes(server),
+                    megabytes(node),
+                    megabytes(size_of(&directory.join("dolt/spool")).unwrap_or(0)),
+                    megabytes(file_size(&directory.join("store.redb"))),
+                );
+            }
             let when = if collected { "after gc" } else { "before gc" };
             let mut figure = Figure::new("disk", size as f64 / 1e6, "MB")
                 .with("commits", commits)
                 .with("who", who)
                 .with("when", when)
-                .note(largest(&directory));
+                .note(note);
             if collected && commits == COMMITS {
                 figure = figure.first("23 MB").at_most(8.0);
             }
@@ -56,9 +69,14 @@ fn size_of(directory: &Path) -> std::io::Result<u64> {
 
 /// The two files that matter, in words.
 fn largest(directory: &Path) -> String {
-    let megabytes = |name: &str| {
-        let size = std::fs::metadata(directory.join(name)).map_or(0, |meta| meta.len());
-        format!("{name} {:.1}", size as f64 / 1e6)
-    };
-    format!("{}, {}", megabytes("database.db"), megabytes("store.redb"))
+    let words = |name: &str| format!("{name} {}", megabytes(file_size(&directory.join(name))));
+    format!("{}, {}", words("database.db"), words("store.redb"))
+}
+
+fn file_size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len())
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / 1e6)
 }

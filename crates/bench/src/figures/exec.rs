@@ -14,7 +14,7 @@ const ROUNDS: usize = 500;
 const OVERHEAD: f64 = 1.3;
 
 pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
-    let fleet = Fleet::found(bench.root, 0).await?;
+    let fleet = Fleet::found(bench, 0).await?;
     let (dir, rounds) = (fleet.beside("alone"), bench.size.times(ROUNDS));
     let durations: Durations = fleet.node(0).ask(Request::Alone { dir, rounds }).await?;
     fleet.end().await?;
@@ -23,6 +23,10 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
     let engine = sample(durations.engine);
     let library = sample(durations.library);
     let two_steps = sample(durations.two_steps);
+    let [one_name, two_name] = match bench.dolt {
+        None => ["engine, one transaction", "engine, INSERT then dolt_commit"],
+        Some(_) => ["MySQL client, one transaction", "MySQL client, INSERT then DOLT_COMMIT"],
+    };
     let mut figures = Vec::new();
     for (percent, first) in [(50, "2.8 ms"), (99, "6.7 ms")] {
         let own = engine.percentile(percent);
@@ -35,8 +39,8 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
                 .at_most(OVERHEAD * own)
                 .note(format!("{:.2} x the engine", swarm.percentile(percent) / own)),
         );
-        figures.push(of("engine, one transaction", own));
-        figures.push(of("engine, INSERT then dolt_commit", two_steps.percentile(percent)));
+        figures.push(of(one_name, own));
+        figures.push(of(two_name, two_steps.percentile(percent)));
         figures.push(of("engine as the library uses it", library.percentile(percent)));
     }
     Ok(figures)

@@ -1,15 +1,10 @@
 //! `join`: how long it takes to join a swarm with many rows, and how much memory, beside the
-//! engine's own clone of the file.
+//! engine's own clone of the same database.
 
-use std::path::Path;
-use std::time::Instant;
-
-use doltlite::Connection;
-
-use super::Bench;
+use super::{Bench, clone};
 use crate::error::{BenchError, BenchResult};
 use crate::fleet::Fleet;
-use crate::protocol::{Memory, Request, millis_between};
+use crate::protocol::{Memories, Memory, Request, millis_between};
 use crate::report::Figure;
 
 pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
@@ -24,21 +19,15 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
 }
 
 async fn join(bench: &Bench<'_>, rows: usize) -> BenchResult<Vec<Figure>> {
-    let mut fleet = Fleet::found(bench.root, rows).await?;
+    let mut fleet = Fleet::found(bench, rows).await?;
     let joined = fleet.join().await?;
     let sql = "SELECT count(*) FROM part".to_owned();
     let count: i64 = fleet.node(1).ask(Request::Count { sql }).await?;
     if usize::try_from(count) != Ok(rows) {
         return Err(BenchError::Wrong(format!("{rows} were written, and {count} arrived")));
     }
-    let memory: Memory = fleet.node(1).ask(Request::Memory).await?;
-    let database = fleet.directory(0).join("database.db");
-    let size = std::fs::metadata(&database).map_err(BenchError::io("look at", &database))?.len();
-    let copy = fleet.beside("clone.db");
-    let (from, to) = (database.clone(), copy.clone());
-    let own = tokio::task::spawn_blocking(move || clone_file(&from, &to))
-        .await
-        .map_err(|error| BenchError::Wrong(error.to_string()))??;
+    let memory: Memories = fleet.node(1).ask(Request::Memory).await?;
+    let own = clone::measure(bench, &fleet).await?;
     fleet.end().await?;
     let took = millis_between(joined.began, joined.ended) / 1e3;
     let of = |what: &str, value: f64, unit| {
@@ -51,12 +40,16 @@ async fn join(bench: &Bench<'_>, rows: usize) -> BenchResult<Vec<Figure>> {
         _ => None,
     };
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    Ok(vec![
-        total,
-        of("the engine's own clone of the file", own, "s")
-            .note(format!("a file of {:.0} MB", megabytes(size))),
-        of("peak memory of the joining node", memory.peak.map_or(f64::NAN, megabytes), "MB"),
-    ])
+    let peak = |memory: Memory| memory.peak.map_or(f64::NAN, megabytes);
+    let mut figures = vec![total];
+    for one in own {
+        figures.push(of(one.what, one.seconds, "s").note(one.note));
+    }
+    figures.push(of("peak memory of the joining node", peak(memory.node), "MB"));
+    if let Some(server) = memory.server {
+        figures.push(of("peak memory of its server", peak(server), "MB"));
+    }
+    Ok(figures)
 }
 
 /// How long each part of the join took, in words.
@@ -67,15 +60,6 @@ fn parts(begins: &[(String, u64)], total: f64) -> String {
     let words: Vec<String> =
         words.map(|((name, _), (start, end))| format!("{name} {:.2}", end - start)).collect();
     words.join(", ")
-}
-
-/// Lets the engine clone the database file by itself; gives the seconds.
-fn clone_file(from: &Path, to: &Path) -> BenchResult<f64> {
-    let url = format!("file://{}", from.display());
-    let connection = Connection::open(to)?;
-    let start = Instant::now();
-    connection.query_row("SELECT dolt_clone(?)", &[url.as_str().into()])?;
-    Ok(start.elapsed().as_secs_f64())
 }
 
 #[cfg(test)]

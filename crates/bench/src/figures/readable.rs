@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::{sleep, timeout};
 
 use super::Bench;
+use super::dice::Dice;
 use crate::error::BenchResult;
 use crate::fleet::Fleet;
 use crate::protocol::{Nanos, Request, Traffic, Written, millis_between};
@@ -42,7 +43,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
     for peers in bench.peers(&[2, 3, 5, 8]) {
         let rounds = bench.size.times(ROUNDS);
         bench.say(&format!("  {rounds} commits, one at a time, in a swarm of {peers}"));
-        let fleet = Fleet::start(bench.root, peers, ROWS).await?;
+        let fleet = Fleet::start(bench, peers, ROWS).await?;
         let seen = watch(&fleet, rounds).await?;
         fleet.end().await?;
         figures.extend(figures_of(peers, rounds, &seen));
@@ -52,7 +53,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
 
 async fn watch(fleet: &Fleet, rounds: usize) -> BenchResult<Seen> {
     let mut seen = Seen::default();
-    let mut dice = Dice(0x5eed);
+    let mut dice = Dice::new(0x5eed);
     sleep(2 * IDLE).await;
     let before = adverts(fleet).await?;
     for round in 0..rounds {
@@ -150,32 +151,4 @@ fn figures_of(peers: usize, rounds: usize, seen: &Seen) -> Vec<Figure> {
         unreached.note(format!("of {rounds} commits, after {} s", LIMIT.as_secs())),
         adverts.with("what", "per commit, whole swarm"),
     ]
-}
-
-/// Numbers that look random and are the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    /// A number below `sides`.
-    fn roll(&mut self, sides: u64) -> u64 {
-        // The constants are those of Knuth's MMIX; the high bits are the good ones.
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides.max(1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_dice_reach_all_sides() {
-        let mut dice = Dice(1);
-        let mut sides = [0; 8];
-        for _ in 0..800 {
-            sides[dice.roll(8) as usize] += 1;
-        }
-        assert!(sides.iter().all(|count| (50..200).contains(count)), "{sides:?}");
-    }
 }

@@ -1,14 +1,14 @@
 //! One-row writes with a commit each: through the swarm, and with the engine by itself, by turns, so
 //! that whatever else the machine does hits all alike.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use doltlite::Connection;
-use doltswarm::engine::{CommitMeta, DoltLite, Engine};
-use doltswarm::{Statement, Swarm, Value};
+use doltswarm::engine::{CommitMeta, Dolt, DoltLite, DoltOptions, Engine, Password};
+use doltswarm::{DoltServer, EngineResult, Statement, Swarm, Value};
 use serde::{Deserialize, Serialize};
 
+use super::bare::Bare;
 use crate::schema::{TABLE, insert_row};
 
 /// How many rounds are made before those that count.
@@ -27,14 +27,16 @@ pub(crate) struct Durations {
     pub(crate) two_steps: Vec<f64>,
 }
 
-/// Writes `rounds` rows in each of the ways. The engine's own databases are made in `dir`.
+/// Writes `rounds` rows in each of the ways. The engine's own databases are made in `dir`, or on
+/// `server` where there is one.
 pub(super) async fn run(
     swarm: &Swarm,
+    server: Option<DoltServer>,
     dir: PathBuf,
     rounds: usize,
 ) -> Result<Durations, Box<dyn std::error::Error + Send + Sync>> {
     std::fs::create_dir_all(&dir)?;
-    let mut library = DoltLite::create(&dir.join("library.db"))?;
+    let mut library = library_engine(&dir, server.as_ref())?;
     let meta = CommitMeta {
         author_name: "bench".to_owned(),
         author_email: "bench@doltswarm".to_owned(),
@@ -42,8 +44,7 @@ pub(super) async fn run(
         seconds: 1_700_000_000,
     };
     library.exec_and_commit(&[TABLE.into()], &meta)?;
-    let one = bare(dir.join("one.db"))?;
-    let two = bare(dir.join("two.db"))?;
+    let mut bare = Bare::create(&dir, server.as_ref())?;
     let mut durations = Durations::default();
     for round in 0..WARM_UP + rounds {
         let insert = insert_row(i64::try_from(round)?, "alone");
@@ -54,14 +55,10 @@ pub(super) async fn run(
         library.exec_and_commit(&[Statement::new(&insert, Vec::<Value>::new())], &meta)?;
         let through_library = millis(start);
         let start = Instant::now();
-        one.execute_batch("BEGIN IMMEDIATE")?;
-        one.execute_batch(&insert)?;
-        commit(&one)?;
-        one.execute_batch("COMMIT")?;
+        bare.in_one(&insert)?;
         let in_one = millis(start);
         let start = Instant::now();
-        two.execute_batch(&insert)?;
-        commit(&two)?;
+        bare.in_two(&insert)?;
         let in_two = millis(start);
         if round >= WARM_UP {
             durations.swarm.push(through_swarm);
@@ -73,17 +70,14 @@ pub(super) async fn run(
     Ok(durations)
 }
 
-fn bare(path: PathBuf) -> doltlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.execute_batch(TABLE)?;
-    commit(&connection)?;
-    Ok(connection)
-}
-
-fn commit(connection: &Connection) -> doltlite::Result<()> {
-    let sql = "SELECT dolt_commit('-A', '-m', 'a measured write', '--author', \
-               'bench <bench@doltswarm>', '--date', '2026-01-01T00:00:00Z')";
-    connection.query(sql, &[]).map(drop)
+/// The library's engine on a database of its own.
+fn library_engine(dir: &Path, server: Option<&DoltServer>) -> EngineResult<Box<dyn Engine>> {
+    let Some(server) = server else {
+        return Ok(Box::new(DoltLite::create(&dir.join("library.db"))?));
+    };
+    let (mut url, folder) = (server.url.clone(), dir.join("exchange"));
+    "library".clone_into(&mut url.database);
+    Ok(Box::new(Dolt::create(&DoltOptions { url, password: Password::Empty, folder })?))
 }
 
 fn millis(start: Instant) -> f64 {

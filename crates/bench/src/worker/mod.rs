@@ -3,6 +3,7 @@
 //! It ends when its standard input does, so it never outlives the benchmark.
 
 mod alone;
+mod bare;
 mod memory;
 mod node;
 mod watch;

@@ -1,19 +1,25 @@
 //! Doing what the benchmark asks.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use doltswarm::core::commit::EngineKind;
+use doltswarm::engine::dolt::Sandbox;
 use doltswarm::{
-    InitOptions, InviteOptions, JoinOptions, JoinProgress, OpenOptions, Swarm, Ticket, Value,
+    DoltServer, InitOptions, InviteOptions, JoinOptions, JoinProgress, OpenOptions, Swarm, Ticket,
+    Value,
 };
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::watch::{Observer, Watch};
 use super::{alone, memory};
-use crate::protocol::{Joined, Nanos, Request, Standing, Traffic, Written, now};
+use crate::protocol::{Joined, Memories, Nanos, Request, Server, Standing, Traffic, Written, now};
+
+/// The name of the node's database on its server.
+const DATABASE: &str = "bench";
 
 /// The result of one thing asked for, with an error for people.
 type Done<T> = Result<T, String>;
@@ -24,12 +30,15 @@ pub(super) struct Node {
     swarm: Mutex<Option<Swarm>>,
     watch: Mutex<Option<Watch>>,
     observer: Mutex<Option<Observer>>,
+    /// The node's Dolt server with its directory, where it has one. It ends with this process.
+    server: Mutex<Option<(Sandbox, PathBuf)>>,
 }
 
 impl Node {
     /// Does what is asked and gives the answer as JSON.
     pub(super) async fn answer(&self, request: Request) -> Done<Json> {
         match request {
+            Request::Serve { program, dir } => json(self.serve(program, dir).await?),
             Request::Found { dir, name } => json(self.found(&dir, name).await?),
             Request::Join { dir, name, ticket } => json(self.join(&dir, name, &ticket).await?),
             Request::Invite { uses } => {
@@ -60,10 +69,15 @@ impl Node {
             Request::Traffic => {
                 json(Traffic { adverts_sent: self.swarm()?.net_stats().adverts_sent })
             }
-            Request::Memory => json(memory::read()),
+            Request::Memory => {
+                let dir = lock(&self.server).as_ref().map(|(_, dir)| dir.clone());
+                let server = dir.map(|dir| memory::of_server(&dir));
+                json(Memories { node: memory::read(), server })
+            }
             Request::CollectGarbage => json(self.swarm()?.collect_garbage().await.map_err(text)?),
             Request::Alone { dir, rounds } => {
-                json(alone::run(&self.swarm()?, dir, rounds).await.map_err(text)?)
+                let server = self.database("alone");
+                json(alone::run(&self.swarm()?, server, dir, rounds).await.map_err(text)?)
             }
             Request::Close => {
                 drop((lock(&self.watch).take(), lock(&self.observer).take()));
@@ -71,6 +85,7 @@ impl Node {
                 if let Some(swarm) = swarm {
                     swarm.close().await;
                 }
+                drop(lock(&self.server).take());
                 json(())
             }
         }
@@ -80,8 +95,26 @@ impl Node {
         lock(&self.swarm).clone().ok_or_else(|| "there is no swarm yet".to_owned())
     }
 
+    async fn serve(&self, program: PathBuf, dir: PathBuf) -> Done<Server> {
+        let data = dir.clone();
+        let start = tokio::task::spawn_blocking(move || Sandbox::start(&program, &data));
+        let server = start.await.map_err(text)?.map_err(text)?;
+        let url = server.url(DATABASE).to_string();
+        *lock(&self.server) = Some((server, dir));
+        Ok(Server { url })
+    }
+
+    /// Where a database of this name is to be on the node's server, where it has one.
+    fn database(&self, name: &str) -> Option<DoltServer> {
+        let server = lock(&self.server);
+        let url = server.as_ref().map(|(server, _)| server.url(name))?;
+        Some(DoltServer { url, password_file: None })
+    }
+
     async fn found(&self, dir: &Path, name: String) -> Done<()> {
-        let options = InitOptions { name, ..InitOptions::default() };
+        let dolt = self.database(DATABASE);
+        let engine = if dolt.is_some() { EngineKind::Dolt } else { EngineKind::DoltLite };
+        let options = InitOptions { name, engine, dolt, ..InitOptions::default() };
         Swarm::init(dir, options).await.map_err(text)?.close().await;
         let swarm = Swarm::open(dir, OpenOptions::online_at(loopback())).await.map_err(text)?;
         *lock(&self.swarm) = Some(swarm);
@@ -91,7 +124,8 @@ impl Node {
     async fn join(&self, dir: &Path, name: String, ticket: &str) -> Done<Joined> {
         let ticket: Ticket = ticket.parse().map_err(text)?;
         let open = OpenOptions::online_at(loopback());
-        let options = JoinOptions { name, bind: vec![loopback()], open, ..JoinOptions::default() };
+        let dolt = self.database(DATABASE);
+        let options = JoinOptions { name, dolt, bind: vec![loopback()], open };
         let parts = Arc::new(Mutex::new(Vec::<(String, u64)>::new()));
         let (heard, began) = (Arc::clone(&parts), now());
         let swarm = Swarm::join(dir, &ticket, options, move |progress| {

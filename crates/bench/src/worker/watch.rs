@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use doltswarm::{EventStream, Swarm, SwarmEvent, Value};
+use doltswarm::{EventStream, Swarm, SwarmEvent};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -103,9 +103,6 @@ async fn follow(swarm: Swarm, mut events: EventStream, at: Arc<Mutex<MainAt>>) {
 }
 
 async fn read_main(swarm: &Swarm) -> Result<String, String> {
-    let rows = swarm.query("SELECT dolt_hashof('main')", Vec::new()).await;
-    match rows.map_err(|error| error.to_string())?.rows.into_iter().flatten().next() {
-        Some(Value::Text(main)) => Ok(main),
-        _ => Err("the database does not say where main is".to_owned()),
-    }
+    // On Dolt the branch main may be at a commit of this node's own above the fold's tip.
+    Ok(swarm.status().await.map_err(|error| error.to_string())?.main)
 }
