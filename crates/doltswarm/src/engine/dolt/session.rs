@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::{
     DOLT_CONNECT_TIMEOUT, DOLT_IDLE_CHECK_AFTER, DOLT_STATEMENT_TIMEOUT, DOLT_WRITE_TIMEOUT,
 };
@@ -196,6 +197,9 @@ pub(super) struct Link {
     used: Instant,
     losses: Losses,
     opened_after: u64,
+    /// A commit of main and the tip of the fold that it stands for, as asked last: commits never
+    /// change.
+    pub(super) fold: Option<(CommitHash, CommitHash)>,
 }
 
 impl Link {
@@ -329,7 +333,7 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> 
     let opened_after = losses.count();
     let conn = mysql::Conn::new(opts).map_err(|error| refused(options, error))?;
     let (used, losses) = (Instant::now(), losses.clone());
-    let mut link = Link { conn, lost: None, used, losses, opened_after };
+    let mut link = Link { conn, lost: None, used, losses, opened_after, fold: None };
     link.run(SETTINGS, &[]).during("prepare a connection")?;
     match purpose {
         Purpose::Server => {}
