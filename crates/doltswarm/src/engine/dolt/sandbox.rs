@@ -59,14 +59,16 @@ pub enum SandboxError {
 }
 
 impl Sandbox {
-    /// Looks for the program `dolt`: what `$DOLTSWARM_DOLT` names, else on the path, else where Go
-    /// installs it.
+    /// Looks for the program `dolt`: what `$DOLTSWARM_DOLT` names and nothing else where that is set,
+    /// else on the path, else where Go installs it.
     pub fn program() -> Option<PathBuf> {
-        let named = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from);
+        if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
+            return Some(PathBuf::from(named)).filter(|file| file.is_file());
+        }
         let path = std::env::var_os("PATH").unwrap_or_default();
         let on_path = std::env::split_paths(&path).map(|dir| dir.join("dolt"));
         let home = std::env::var_os("HOME").map(|home| Path::new(&home).join("go/bin/dolt"));
-        named.into_iter().chain(on_path).chain(home).find(|file| file.is_file())
+        on_path.chain(home).find(|file| file.is_file())
     }
 
     /// Starts a server on a free port with its data in `dir`, which is made where it is missing, and

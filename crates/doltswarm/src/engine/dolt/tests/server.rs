@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::engine::dolt::DoltOptions;
+use crate::engine::dolt::{DoltOptions, Sandbox};
 
 /// How long a server may take to start on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,20 +33,11 @@ pub(super) fn shared() -> Option<&'static Server> {
     SERVER.get_or_init(start).as_ref().map(|(server, _)| server)
 }
 
-/// The program `dolt`: `$DOLTSWARM_DOLT`, on the path, or where Go installs it.
-fn program() -> Option<PathBuf> {
-    let named = std::env::var_os("DOLTSWARM_DOLT").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = std::env::split_paths(&path).map(|dir| dir.join("dolt"));
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join("go/bin/dolt"));
-    named.into_iter().chain(on_path).chain(home).find(|file| file.is_file())
-}
-
 impl Server {
     /// Starts a server on a free port with its data in `dir`, or says why there is none.
     pub(super) fn start(dir: &Path) -> Option<Self> {
         static SAID: OnceLock<()> = OnceLock::new();
-        let Some(program) = program() else {
+        let Some(program) = Sandbox::program() else {
             SAID.get_or_init(|| {
                 let text = "SKIPPED: the tests of the engine Dolt need the program `dolt` on the path \
                             or in DOLTSWARM_DOLT; docs/dolt.md says how to get it\n";

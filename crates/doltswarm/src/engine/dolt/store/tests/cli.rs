@@ -1,22 +1,12 @@
 //! A repository of the real program, apart from everything of the person who runs the tests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use doltswarm_core::id::CommitHash;
 
 use super::super::commit_from_text;
-
-/// Where the program is: in `$DOLTSWARM_DOLT`, on the `PATH`, or where `go install` puts it.
-fn program() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("DOLTSWARM_DOLT") {
-        return Some(path.into());
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut places = std::env::split_paths(&path).collect::<Vec<_>>();
-    places.extend(std::env::var_os("HOME").map(|home| Path::new(&home).join("go/bin")));
-    places.into_iter().map(|place| place.join("dolt")).find(|file| file.is_file())
-}
+use crate::engine::dolt::Sandbox;
 
 /// A repository.
 pub(super) struct Repo {
@@ -29,7 +19,7 @@ pub(super) struct Repo {
 impl Repo {
     /// Makes a repository, or says that the test is skipped because there is no program.
     pub(super) fn new() -> Option<Self> {
-        let Some(program) = program() else {
+        let Some(program) = Sandbox::program() else {
             eprintln!("skipped: no dolt found on the PATH, in $DOLTSWARM_DOLT or in ~/go/bin");
             return None;
         };
