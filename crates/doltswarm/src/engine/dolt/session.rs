@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::{
     DOLT_CONNECT_TIMEOUT, DOLT_IDLE_CHECK_AFTER, DOLT_STATEMENT_TIMEOUT, DOLT_WRITE_TIMEOUT,
 };
@@ -176,10 +177,7 @@ impl Session {
         }
         match self.link {
             Some(ref mut link) => Ok(link),
-            None => {
-                let link = open(&self.options, self.purpose, &self.losses)?;
-                Ok(self.link.insert(link))
-            }
+            None => Ok(self.link.insert(open(&self.options, self.purpose, &self.losses)?)),
         }
     }
 
@@ -196,6 +194,8 @@ pub(super) struct Link {
     used: Instant,
     losses: Losses,
     opened_after: u64,
+    /// A commit of main and the tip of the fold that it stands for, as asked last.
+    pub(super) fold: Option<(CommitHash, CommitHash)>,
 }
 
 impl Link {
@@ -263,10 +263,8 @@ impl Link {
             return Err(SqlError::Lost(lost.clone()));
         }
         let result = if params.is_empty() {
-            self.conn
-                .query_iter(sql)
-                .map_err(SqlError::from)
-                .and_then(|r| drain(r, columns, changed, take))
+            let result = self.conn.query_iter(sql).map_err(SqlError::from);
+            result.and_then(|r| drain(r, columns, changed, take))
         } else {
             let params = Params::Positional(params.iter().map(to_server).collect());
             let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);
@@ -329,7 +327,7 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> 
     let opened_after = losses.count();
     let conn = mysql::Conn::new(opts).map_err(|error| refused(options, error))?;
     let (used, losses) = (Instant::now(), losses.clone());
-    let mut link = Link { conn, lost: None, used, losses, opened_after };
+    let mut link = Link { conn, lost: None, used, losses, opened_after, fold: None };
     link.run(SETTINGS, &[]).during("prepare a connection")?;
     match purpose {
         Purpose::Server => {}
