@@ -12,7 +12,7 @@ use super::options::DoltOptions;
 use super::refs::PARKED;
 use super::remotes;
 use super::session::{During, Link, Losses, Purpose, Session, text};
-use super::store::Spool;
+use super::store::{Spool, commit_from_text};
 use crate::engine::{ChunkReader, EngineResult};
 
 /// The name of the spool among the database's remotes.
@@ -46,15 +46,24 @@ impl Pusher {
             return Ok(());
         }
         remotes::point(link, REMOTE, &self.spool.url())?;
+        // `main` comes first, and mostly all the others are under it.
         for (name, hash) in &now {
-            if self.pushed.get(name) != Some(hash) {
+            if self.pushed.get(name) != Some(hash) && !self.holds(hash)? {
                 let sql = "CALL DOLT_PUSH('--force', ?, ?)";
                 let params = [REMOTE.into(), format!("{name}:{name}").into()];
-                link.run(sql, &params).during("push into the spool")?;
+                self.session.link()?.run(sql, &params).during("push into the spool")?;
+                self.spool.refresh()?;
             }
         }
         self.pushed = now;
-        self.spool.refresh()
+        Ok(())
+    }
+
+    /// Whether the spool has a commit, and so all below it: chunks are asked for by hash, so it does
+    /// not matter under which name they were pushed.
+    fn holds(&mut self, hash: &str) -> EngineResult<bool> {
+        let Some(commit) = commit_from_text(hash) else { return Ok(false) };
+        Ok(self.spool.has_many(&[commit.into()])?.contains(&true))
     }
 
     /// Makes the spool anew, so that what the database dropped goes from it too.
