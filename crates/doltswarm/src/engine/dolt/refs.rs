@@ -54,10 +54,11 @@ pub(super) fn set_signature_tags(
     link: &mut Link,
     tags: &[(CommitHash, String)],
 ) -> EngineResult<()> {
-    for (commit, _) in tags {
+    let present: BTreeMap<_, _> = signature_tags(link)?.into_iter().collect();
+    // What has a tag is there.
+    for (commit, _) in tags.iter().filter(|(commit, _)| !present.contains_key(commit)) {
         require(link, commit)?;
     }
-    let present: BTreeMap<_, _> = signature_tags(link)?.into_iter().collect();
     let wanted: BTreeMap<_, _> =
         tags.iter().map(|(commit, text)| (*commit, text.clone())).collect();
     for (commit, message) in &present {
