@@ -153,13 +153,24 @@ fn a_node_is_not_made_over_another() {
 }
 
 #[test]
-fn the_dolt_engine_is_refused_with_words() {
+fn a_dolt_server_is_named_with_the_engine_and_without_a_password() {
     let sandbox = Sandbox::new();
     let node = sandbox.node("a");
-    let args = ["init", "--engine", "dolt", "--dolt-url", "mysql://root@127.0.0.1:3306/x"];
-    let error = node.fails(1, args);
-    assert!(error.contains("dolt") && error.contains("not supported"), "{error}");
-    assert!(!node.dir.exists());
+    let url = "mysql://root@127.0.0.1:1/x";
+    let error = node.fails(2, ["init", "--engine", "dolt"]);
+    assert!(error.contains("--dolt-url"), "{error}");
+    let error = node.fails(2, ["init", "--dolt-url", url]);
+    assert!(error.contains("--engine dolt"), "{error}");
+    let with_password = "mysql://root:s3cret@127.0.0.1:1/x";
+    let error = node.fails(2, ["init", "--engine", "dolt", "--dolt-url", with_password]);
+    assert!(error.contains("password") && !error.contains("s3cret"), "{error}");
+    let error = node.fails(2, ["init", "--engine", "dolt", "--dolt-url", url, "--from", "a.db"]);
+    assert!(error.contains("--from"), "{error}");
+    // Nothing listens there.
+    let error = node.fails(1, ["init", "--engine", "dolt", "--dolt-url", url]);
+    assert!(error.contains(url) && error.contains("dolt sql-server"), "{error}");
+    let left = fs::read_dir(&node.dir).map(|files| files.count()).unwrap_or_default();
+    assert!(left <= 1, "more than the lock is left: {left}");
 }
 
 #[test]

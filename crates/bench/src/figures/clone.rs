@@ -19,13 +19,17 @@ pub(super) struct Cloned {
     pub(super) note: String,
 }
 
-/// Clones the founder's database in the ways that the engine has.
-pub(super) async fn measure(bench: &Bench<'_>, fleet: &Fleet) -> BenchResult<Vec<Cloned>> {
+/// Clones the founder's database of `rows` rows in the ways that the engine has.
+pub(super) async fn measure(
+    bench: &Bench<'_>,
+    fleet: &Fleet,
+    rows: usize,
+) -> BenchResult<Vec<Cloned>> {
     let (dolt, servers) = (bench.dolt.cloned(), [fleet.server(0), fleet.server(1)]);
     let servers = servers.map(|server| server.cloned());
     let (file, beside) = (fleet.directory(0).join("database.db"), fleet.beside("clone"));
     let task = tokio::task::spawn_blocking(move || match (dolt, servers) {
-        (Some(dolt), [Some(from), Some(to)]) => on_dolt(&dolt, &from, &to, &beside),
+        (Some(dolt), [Some(from), Some(to)]) => on_dolt(&dolt, &from, &to, &beside, rows),
         _ => Ok(vec![clone_file(&file, &beside)?]),
     });
     task.await.map_err(|error| BenchError::Wrong(error.to_string()))?
@@ -45,7 +49,13 @@ fn clone_file(from: &Path, to: &Path) -> BenchResult<Cloned> {
 
 /// Pushes the database into a remote of files, and clones that with the program, which is a process of
 /// its own, and on the server of the other node, which runs already.
-fn on_dolt(dolt: &Dolt, from: &DoltUrl, to: &DoltUrl, dir: &Path) -> BenchResult<Vec<Cloned>> {
+fn on_dolt(
+    dolt: &Dolt,
+    from: &DoltUrl,
+    to: &DoltUrl,
+    dir: &Path,
+    rows: usize,
+) -> BenchResult<Vec<Cloned>> {
     let remote: PathBuf = dir.join("remote");
     std::fs::create_dir_all(&remote).map_err(BenchError::io("create", &remote))?;
     let url = format!("file://{}", remote.display());
@@ -57,8 +67,12 @@ fn on_dolt(dolt: &Dolt, from: &DoltUrl, to: &DoltUrl, dir: &Path) -> BenchResult
     let by_program = start.elapsed().as_secs_f64();
     let mut client = Client::open(to)?;
     let start = Instant::now();
-    client.run(&format!("CALL DOLT_CLONE('{url}', 'copy')"))?;
+    client.run(&format!("CALL DOLT_CLONE('{url}', 'cloned')"))?;
     let by_server = start.elapsed().as_secs_f64();
+    // It is so fast that it has to be looked at.
+    if !client.has_row(&format!("SELECT 1 FROM cloned.part WHERE id = {rows}"))? {
+        return Err(BenchError::Wrong(format!("the clone lacks the row {rows}")));
+    }
     let note = "from a remote in files".to_owned();
     Ok(vec![
         Cloned { what: "dolt clone", seconds: by_program, note: note.clone() },

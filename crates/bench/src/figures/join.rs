@@ -27,7 +27,7 @@ async fn join(bench: &Bench<'_>, rows: usize) -> BenchResult<Vec<Figure>> {
         return Err(BenchError::Wrong(format!("{rows} were written, and {count} arrived")));
     }
     let memory: Memories = fleet.node(1).ask(Request::Memory).await?;
-    let own = clone::measure(bench, &fleet).await?;
+    let own = clone::measure(bench, &fleet, rows).await?;
     fleet.end().await?;
     let took = millis_between(joined.began, joined.ended) / 1e3;
     let of = |what: &str, value: f64, unit| {

@@ -177,10 +177,7 @@ impl Session {
         }
         match self.link {
             Some(ref mut link) => Ok(link),
-            None => {
-                let link = open(&self.options, self.purpose, &self.losses)?;
-                Ok(self.link.insert(link))
-            }
+            None => Ok(self.link.insert(open(&self.options, self.purpose, &self.losses)?)),
         }
     }
 
@@ -267,10 +264,8 @@ impl Link {
             return Err(SqlError::Lost(lost.clone()));
         }
         let result = if params.is_empty() {
-            self.conn
-                .query_iter(sql)
-                .map_err(SqlError::from)
-                .and_then(|r| drain(r, columns, changed, take))
+            let result = self.conn.query_iter(sql).map_err(SqlError::from);
+            result.and_then(|r| drain(r, columns, changed, take))
         } else {
             let params = Params::Positional(params.iter().map(to_server).collect());
             let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);
