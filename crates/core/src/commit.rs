@@ -83,8 +83,42 @@ pub struct UserCommit {
     /// The user commits it builds on, none of which is an ancestor of another; sorted by hash.
     /// Empty only for the founding commit.
     pub builds_on: Vec<CommitHash>,
+    /// Where it builds on several by way of one merge commit: that merge commit, which is their fold.
+    /// It is vouched for by this commit's signature alone.
+    pub made_on: Option<CommitHash>,
     /// The peer whose signature it carries.
     pub signer: PeerId,
+}
+
+/// What a merge compares its two sides with.
+///
+/// Where the newest common ancestor of the two is one commit, it is both fields. Where histories cross
+/// there are several, none above the others, and the tables to compare with are those of their fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MergeBase {
+    /// The commit with the tables that both sides started from. It has nothing that a side lacks, but
+    /// for conflicts that were settled on the way to it.
+    pub commit: CommitHash,
+    /// An ancestor of both sides: what only ever grows, the table of conflicts, is compared with what
+    /// it is there.
+    pub ancestor: CommitHash,
+}
+
+/// A merge to be made. What comes of it is a function of these commits and the policy alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Merge {
+    /// The commit whose version of a row loses.
+    pub ours: CommitHash,
+    /// The commit whose version of a row stands.
+    pub theirs: CommitHash,
+    /// What both are compared with. It follows from the two and all below them.
+    pub base: MergeBase,
+}
+
+impl From<CommitHash> for MergeBase {
+    fn from(commit: CommitHash) -> Self {
+        Self { commit, ancestor: commit }
+    }
 }
 
 /// What a swarm does when two versions of a row meet.

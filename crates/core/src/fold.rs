@@ -1,18 +1,22 @@
 //! The fold: from the set of heads to the one tip of main.
 //!
-//! Everything here is a pure function of the heads and of what merging gave. Merging itself is the
-//! engine's; [`plan`] says which merge is needed next.
+//! Everything here is a pure function of the heads, of the commits below them, and of what merging
+//! gave. Merging itself is the engine's; [`plan`] says which merge is needed next, and what it compares
+//! the two sides with.
 //!
 //! Invariants:
 //! - The result depends on the set of heads alone, never on the order in which they became known.
 //! - Every head is either included or parked, and the highest one is always included.
 
-use std::collections::{BTreeMap, VecDeque};
-
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
-use crate::limits::MERGES_REMEMBERED_MAX;
 use crate::mutant::{Mutant, is_active};
+
+mod memory;
+mod run;
+
+pub use memory::MergeMemory;
+pub use run::{FoldRun, Plan, plan};
 
 /// What merging two commits gave: the merge commit, or the reason why there is none.
 pub type MergeResult = Result<CommitHash, String>;
@@ -36,52 +40,6 @@ pub fn order<'a>(
     order.into_iter().map(|(_, head)| head).collect()
 }
 
-/// The merges made so far, by `(ours, theirs)`. Failures are remembered too.
-///
-/// Holds at most [`MERGES_REMEMBERED_MAX`]; the one inserted first goes first. A forgotten merge is
-/// only made again.
-#[derive(Debug, Clone, Default)]
-pub struct MergeMemory {
-    results: BTreeMap<(CommitHash, CommitHash), MergeResult>,
-    insertions: VecDeque<(CommitHash, CommitHash)>,
-}
-
-impl MergeMemory {
-    /// Remembers what merging `theirs` into `ours` gave.
-    pub fn insert(&mut self, ours: CommitHash, theirs: CommitHash, result: MergeResult) {
-        if self.results.insert((ours, theirs), result).is_some() {
-            return;
-        }
-        self.insertions.push_back((ours, theirs));
-        if self.insertions.len() > MERGES_REMEMBERED_MAX
-            && let Some(oldest) = self.insertions.pop_front()
-        {
-            self.results.remove(&oldest);
-        }
-    }
-
-    /// Returns what merging `theirs` into `ours` gave, where it is remembered.
-    pub fn get(&self, ours: &CommitHash, theirs: &CommitHash) -> Option<&MergeResult> {
-        self.results.get(&(*ours, *theirs))
-    }
-
-    /// Returns `(ours, theirs, result)` of every merge remembered, the one inserted first first.
-    pub fn iter(&self) -> impl Iterator<Item = (CommitHash, CommitHash, &MergeResult)> + '_ {
-        let result = |key| self.results.get(key).map(|result| (key.0, key.1, result));
-        self.insertions.iter().filter_map(result)
-    }
-
-    /// How many merges are remembered.
-    pub fn len(&self) -> usize {
-        self.results.len()
-    }
-
-    /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.results.is_empty()
-    }
-}
-
 /// A head that the fold could not include.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
@@ -102,191 +60,17 @@ pub struct Folded {
     pub parked: Vec<Parked>,
 }
 
-/// The next step of a fold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
-    /// Merge `theirs` into `ours`, remember the result, and plan again.
-    Need {
-        /// The commit whose version of a row loses.
-        ours: CommitHash,
-        /// The commit whose version of a row stands.
-        theirs: CommitHash,
-    },
-    /// The fold is known.
-    Done(Folded),
-}
-
-/// Says what the fold of these heads is, or which merge must be made to know it.
-///
-/// `order` is what [`order`] returned. For a caller that plans again and again, [`FoldRun`] does not
-/// begin anew each time.
-///
-/// # Panics
-///
-/// Where `order` is empty: a swarm has at least its founding commit.
-pub fn plan(order: &[CommitHash], memory: &MergeMemory) -> Plan {
-    FoldRun::new(order.to_vec()).advance(memory)
-}
-
-/// A fold under way: [`plan`], keeping its place.
-///
-/// Because it keeps its place it ends even where it takes more merges than are remembered.
-#[derive(Debug, Clone)]
-pub struct FoldRun {
-    order: Vec<CommitHash>,
-    phase: Phase,
-}
-
-#[derive(Debug, Clone)]
-enum Phase {
-    /// All heads are merged, one after the other.
-    All(Chain),
-    /// Some merge was impossible, so heads are tried from the last to the first.
-    Greedy {
-        /// The chain of `candidate` and what is included; it was not impossible yet.
-        chain: Chain,
-        /// The index in `order` of the head being tried.
-        candidate: usize,
-        /// The tip of what is included.
-        tip: CommitHash,
-        /// In the order of the fold.
-        included: VecDeque<CommitHash>,
-        /// In the order of the fold.
-        parked: VecDeque<Parked>,
-    },
-    /// The fold is known.
-    Done(Folded),
-}
-
-/// Heads being merged in order: the first `merged` of them are in `tip`.
-#[derive(Debug, Clone)]
-struct Chain {
-    heads: Vec<CommitHash>,
-    merged: usize,
-    tip: CommitHash,
-}
-
-/// How far a chain came.
-enum Link {
-    Need { ours: CommitHash, theirs: CommitHash },
-    Done(CommitHash),
-    Impossible(String),
-}
-
-impl Chain {
-    fn new(heads: Vec<CommitHash>) -> Self {
-        let tip = *heads.first().expect("because a swarm always has a head");
-        Self { heads, merged: 1, tip }
-    }
-
-    fn advance(&mut self, memory: &MergeMemory) -> Link {
-        while let Some(&theirs) = self.heads.get(self.merged) {
-            let ours = self.tip;
-            match memory.get(&ours, &theirs) {
-                None => return Link::Need { ours, theirs },
-                Some(Err(reason)) => return Link::Impossible(reason.clone()),
-                Some(Ok(tip)) => (self.tip, self.merged) = (*tip, self.merged + 1),
-            }
-        }
-        Link::Done(self.tip)
-    }
-}
-
-impl FoldRun {
-    /// Begins the fold of these heads; `order` is what [`order`] returned.
-    ///
-    /// # Panics
-    ///
-    /// Where `order` is empty.
-    pub fn new(order: Vec<CommitHash>) -> Self {
-        let phase = Phase::All(Chain::new(order.clone()));
-        Self { order, phase }
-    }
-
-    /// The heads it folds, in order.
-    pub fn order(&self) -> &[CommitHash] {
-        &self.order
-    }
-
-    /// Goes on as far as the remembered merges lead.
-    pub fn advance(&mut self, memory: &MergeMemory) -> Plan {
-        loop {
-            let link = match &mut self.phase {
-                Phase::Done(folded) => return Plan::Done(folded.clone()),
-                Phase::All(chain) | Phase::Greedy { chain, .. } => chain.advance(memory),
-            };
-            if let Link::Need { ours, theirs } = link {
-                return Plan::Need { ours, theirs };
-            }
-            self.settle(link);
-        }
-    }
-
-    /// Takes the end of the chain in hand and begins the next one, or ends the fold.
-    fn settle(&mut self, link: Link) {
-        match (&mut self.phase, link) {
-            (Phase::All(_), Link::Done(tip)) => {
-                let included = self.order.clone();
-                self.phase = Phase::Done(Folded { tip, included, parked: Vec::new() });
-            }
-            (Phase::All(_), _) => self.begin_greedy(),
-            (Phase::Greedy { candidate, tip, included, parked, .. }, link) => {
-                let head = self.order[*candidate];
-                match link {
-                    Link::Done(new_tip) => {
-                        *tip = new_tip;
-                        included.push_front(head);
-                    }
-                    Link::Impossible(reason) => parked.push_front(Parked { head, reason }),
-                    Link::Need { .. } => unreachable!("a needed merge does not settle a chain"),
-                }
-                self.next_candidate();
-            }
-            (Phase::Done(_), _) => unreachable!("a fold that is done has no chain"),
-        }
-    }
-
-    /// The last head alone is always possible; the one before it is tried next.
-    fn begin_greedy(&mut self) {
-        if is_active(Mutant::GreedyFromFirst) {
-            self.order.reverse();
-        }
-        let last = self.order.len() - 1;
-        let head = self.order[last];
-        self.phase = Phase::Greedy {
-            chain: Chain::new(vec![head]),
-            candidate: last,
-            tip: head,
-            included: VecDeque::from([head]),
-            parked: VecDeque::new(),
-        };
-        self.next_candidate();
-    }
-
-    fn next_candidate(&mut self) {
-        let Phase::Greedy { chain, candidate, tip, included, parked } = &mut self.phase else {
-            return;
-        };
-        if let Some(next) = candidate.checked_sub(1) {
-            // The candidate is lower than all that is included, so it comes first.
-            *candidate = next;
-            let heads = std::iter::once(self.order[next]).chain(included.iter().copied());
-            *chain = Chain::new(heads.collect());
-            return;
-        }
-        let (included, parked) = (std::mem::take(included), std::mem::take(parked));
-        self.phase =
-            Phase::Done(Folded { tip: *tip, included: included.into(), parked: parked.into() });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::commit::UserCommit;
+    use crate::commit::{Merge, MergeBase};
     use crate::id::PeerId;
+    use crate::limits::MERGES_REMEMBERED_MAX;
+    use crate::walk::Found;
 
     fn hash(n: u8) -> CommitHash {
         CommitHash::from_bytes([n; 20])
@@ -298,18 +82,43 @@ mod tests {
         CommitHash::from_slice(&hasher.finalize().as_bytes()[..20]).unwrap()
     }
 
+    /// The founding commit of [`graph`].
+    const FOUNDING: u8 = 200;
+
+    /// A graph in which commits build on others; all that build on none build on the founding one.
+    fn graph(commits: &[(u8, &[u8], Option<u8>)]) -> CommitGraph {
+        let mut graph = CommitGraph::default();
+        let signer = PeerId::from_bytes([0; 32]);
+        for (n, on, made_on) in [(FOUNDING, &[][..], None)].iter().chain(commits) {
+            let mut builds_on: Vec<_> = on.iter().copied().map(hash).collect();
+            builds_on.sort();
+            if builds_on.is_empty() && *n != FOUNDING {
+                builds_on.push(hash(FOUNDING));
+            }
+            let found = Found { hash: hash(*n), builds_on, made_on: made_on.map(hash) };
+            graph.insert(found.signed_by(signer)).unwrap();
+        }
+        graph
+    }
+
+    /// The commits 0 to 8, each on the founding commit.
+    fn side_by_side() -> CommitGraph {
+        graph(&(0..9).map(|n| (n, &[][..], None)).collect::<Vec<_>>())
+    }
+
     /// Plans until done with an engine that cannot merge `clashing` heads with each other.
     fn fold(
         order: &[CommitHash],
         clashes: &dyn Fn(&[CommitHash], CommitHash) -> bool,
     ) -> (Folded, usize) {
-        let mut memory = MergeMemory::default();
+        let (mut memory, graph) = (MergeMemory::default(), side_by_side());
         let mut content: BTreeMap<CommitHash, Vec<CommitHash>> =
             order.iter().map(|head| (*head, vec![*head])).collect();
         for merges in 0.. {
-            match plan(order, &memory) {
+            match plan(order, &memory, &graph) {
                 Plan::Done(folded) => return (folded, merges),
-                Plan::Need { ours, theirs } => {
+                Plan::Need(Merge { ours, theirs, base }) => {
+                    assert_eq!(base, hash(FOUNDING).into());
                     let mut all = content[&ours].clone();
                     if clashes(&all, theirs) {
                         memory.insert(ours, theirs, Err(format!("{theirs} clashes")));
@@ -327,13 +136,9 @@ mod tests {
 
     #[test]
     fn order_is_by_height_then_hash() {
-        let mut graph = CommitGraph::default();
-        for (n, on) in [(5, None), (9, Some(5)), (2, Some(9)), (1, Some(5)), (3, Some(5))] {
-            let builds_on = on.map(hash).into_iter().collect();
-            let commit =
-                UserCommit { hash: hash(n), builds_on, signer: PeerId::from_bytes([0; 32]) };
-            graph.insert(commit).unwrap();
-        }
+        let commits: [(u8, &[u8], _); 4] =
+            [(9, &[], None), (2, &[9], None), (1, &[], None), (3, &[], None)];
+        let graph = graph(&commits);
         assert_eq!(order(graph.heads(), &graph), [hash(1), hash(3), hash(2)]);
         assert_eq!(order(&[hash(77), hash(3), hash(3)], &graph), [hash(3)]);
     }
@@ -341,7 +146,8 @@ mod tests {
     #[test]
     fn one_head_needs_no_merge() {
         let expected = Folded { tip: hash(1), included: vec![hash(1)], parked: vec![] };
-        assert_eq!(plan(&[hash(1)], &MergeMemory::default()), Plan::Done(expected));
+        let plan = plan(&[hash(1)], &MergeMemory::default(), &side_by_side());
+        assert_eq!(plan, Plan::Done(expected));
     }
 
     #[test]
@@ -352,6 +158,75 @@ mod tests {
         assert_eq!(folded.included, heads);
         let expected = heads[1..].iter().fold(heads[0], |tip, head| merged(&tip, head));
         assert_eq!(folded.tip, expected);
+    }
+
+    /// Two wrote, each met the other's first commit, and wrote on: 3 and 4 have 1 and 2 in common.
+    fn crossed(made_on: [Option<u8>; 2]) -> CommitGraph {
+        graph(&[(1, &[], None), (2, &[], None), (3, &[1, 2], made_on[0]), (4, &[1, 2], made_on[1])])
+    }
+
+    #[test]
+    fn where_histories_cross_the_base_is_the_fold_of_what_they_have_in_common() {
+        let graph = crossed([None, None]);
+        let mut run = FoldRun::new(vec![hash(3), hash(4)]);
+        let mut memory = MergeMemory::default();
+        let first = Merge { ours: hash(1), theirs: hash(2), base: hash(FOUNDING).into() };
+        assert_eq!(run.advance(&memory, &graph), Plan::Need(first));
+        assert_eq!(run.advance(&memory, &graph), Plan::Need(first));
+        memory.insert(hash(1), hash(2), Ok(hash(12)));
+        let base = MergeBase { commit: hash(12), ancestor: hash(1) };
+        let second = Merge { ours: hash(3), theirs: hash(4), base };
+        assert_eq!(run.advance(&memory, &graph), Plan::Need(second));
+        // What it compares with is known, also where the merge is forgotten meanwhile.
+        assert_eq!(run.advance(&MergeMemory::default(), &graph), Plan::Need(second));
+        memory.insert(hash(3), hash(4), Ok(hash(34)));
+        let Plan::Done(folded) = run.advance(&memory, &graph) else { panic!() };
+        assert_eq!((folded.tip, folded.included), (hash(34), vec![hash(3), hash(4)]));
+    }
+
+    #[test]
+    fn sides_that_were_made_on_what_clashes_cannot_be_merged() {
+        let graph = crossed([None, None]);
+        let mut memory = MergeMemory::default();
+        memory.insert(hash(1), hash(2), Err("a table is dropped".into()));
+        let Plan::Done(folded) = plan(&[hash(3), hash(4)], &memory, &graph) else { panic!() };
+        assert_eq!((folded.tip, folded.included), (hash(4), vec![hash(4)]));
+        assert_eq!(folded.parked[0].head, hash(3));
+        assert!(folded.parked[0].reason.contains("a table is dropped"));
+    }
+
+    #[test]
+    fn a_merge_that_both_sides_were_made_on_is_not_made_again() {
+        let need =
+            |made_on| match plan(&[hash(3), hash(4)], &MergeMemory::default(), &crossed(made_on)) {
+                Plan::Need(merge) => (merge.ours, merge.base),
+                done => panic!("{done:?}"),
+            };
+        assert_eq!(need([Some(12), Some(12)]), (hash(3), hash(12).into()));
+        assert_eq!(need([Some(12), Some(13)]), (hash(1), hash(FOUNDING).into()));
+    }
+
+    #[test]
+    fn a_long_zipper_is_one_merge_for_each_of_its_teeth() {
+        // Each commit of two writers knows the last but one of the other.
+        let mut commits = vec![(1, vec![], None), (2, vec![], None)];
+        for n in (3_u8..199).step_by(2) {
+            let (mine, yours) = (n - 2, n - 1);
+            commits.push((n, vec![mine, yours], None));
+            commits.push((n + 1, vec![mine, yours], None));
+        }
+        let commits: Vec<_> = commits.iter().map(|(n, on, m)| (*n, on.as_slice(), *m)).collect();
+        let graph = graph(&commits);
+        let (mut run, mut memory) =
+            (FoldRun::new(vec![hash(197), hash(198)]), MergeMemory::default());
+        for merges in 0.. {
+            match run.advance(&memory, &graph) {
+                Plan::Done(_) => return assert_eq!(merges, 99),
+                Plan::Need(Merge { ours, theirs, .. }) => {
+                    memory.insert(ours, theirs, Ok(merged(&ours, &theirs)));
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,10 @@ use crate::id::{CommitHash, PeerId};
 use crate::limits::HEADS_MAX;
 use crate::mutant::{Mutant, is_active};
 
+mod common;
+
+pub use common::Common;
+
 /// What inserting a commit did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inserted {
@@ -66,6 +70,8 @@ pub struct CommitGraph {
     entries: Vec<Entry>,
     /// The commits that each entry builds on, one entry's after the other's.
     edges: Vec<u32>,
+    /// The merge commits that entries were made on: few entries have one.
+    made_on: BTreeMap<u32, CommitHash>,
     signer_index: BTreeMap<PeerId, u32>,
     signers: Vec<PeerId>,
     heads: BTreeSet<CommitHash>,
@@ -108,6 +114,9 @@ impl CommitGraph {
         self.edges.extend_from_slice(&parents);
         self.entries.push(Entry { hash, height, signer, edges_end });
         self.index.insert(hash, number);
+        if let Some(merge) = commit.made_on {
+            self.made_on.insert(number, merge);
+        }
         // Where there are two, the second stays a head in the wrong version.
         let dropped = if is_active(Mutant::HeadsNeverDropped) { 1 } else { HEADS_MAX };
         for parent in commit.builds_on.iter().take(dropped) {
@@ -299,6 +308,7 @@ impl CommitGraph {
             hash: entry.hash,
             // Inserted sorted by hash, and kept in that order.
             builds_on: self.parents(number).iter().map(|&p| self.entry(p).hash).collect(),
+            made_on: self.made_on.get(&number).copied(),
             signer: self.signers[entry.signer as usize],
         }
     }
@@ -327,7 +337,8 @@ mod tests {
     fn commit(n: u8, on: &[u8]) -> UserCommit {
         let mut builds_on: Vec<_> = on.iter().map(|&n| hash(n)).collect();
         builds_on.sort();
-        UserCommit { hash: hash(n), builds_on, signer: PeerId::from_bytes([n % 3; 32]) }
+        let signer = PeerId::from_bytes([n % 3; 32]);
+        UserCommit { hash: hash(n), builds_on, made_on: None, signer }
     }
 
     fn graph(commits: &[(u8, &[u8])]) -> CommitGraph {

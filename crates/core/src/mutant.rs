@@ -31,11 +31,15 @@ pub enum Mutant {
     StoreWrittenLate,
     /// A row version that lost is not recorded.
     LoserNotRecorded,
+    /// Of several newest common ancestors a merge compares with the highest alone.
+    HighestBase,
+    /// Where newest common ancestors clash with each other, a merge compares with some of them.
+    BaseInPart,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::TiesByArrival,
         Self::HeightOfFirstParent,
         Self::HeadDropped,
@@ -49,6 +53,8 @@ impl Mutant {
         Self::HeadsNeverDropped,
         Self::StoreWrittenLate,
         Self::LoserNotRecorded,
+        Self::HighestBase,
+        Self::BaseInPart,
     ];
 }
 

@@ -9,9 +9,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::commit::CommitInfo;
+use crate::commit::{CommitInfo, UserCommit};
 use crate::graph::CommitGraph;
-use crate::id::CommitHash;
+use crate::id::{CommitHash, PeerId};
 use crate::limits::{HEADS_MAX, MERGE_DEPTH_MAX, PULL_COMMITS_MAX, WALK_STEPS_MAX};
 
 /// A user commit that a walk found, whose signature nobody has looked at yet.
@@ -21,6 +21,16 @@ pub struct Found {
     pub hash: CommitHash,
     /// The user commits it builds on, none of which is an ancestor of another; sorted by hash.
     pub builds_on: Vec<CommitHash>,
+    /// Where it builds on several by way of one merge commit: that merge commit.
+    pub made_on: Option<CommitHash>,
+}
+
+impl Found {
+    /// The commit with its verified signature.
+    pub fn signed_by(self, signer: PeerId) -> UserCommit {
+        let Self { hash, builds_on, made_on } = self;
+        UserCommit { hash, builds_on, made_on, signer }
+    }
 }
 
 /// What a walk found.
@@ -169,7 +179,11 @@ impl Walk {
             let commit = &self.supplied[&hash];
             if !commit.derived {
                 let builds_on = resolver.resolve(hash, &commit.parents)?;
-                result.found.push(Found { hash, builds_on });
+                let made_on = match builds_on.len() {
+                    0 | 1 => None,
+                    _ => resolver.made_on(&commit.parents)?,
+                };
+                result.found.push(Found { hash, builds_on, made_on });
             }
         }
         for &tip in &self.tips {
@@ -239,6 +253,21 @@ impl Resolver<'_> {
         let below = builds_on.iter().map(|parent| self.height(parent)).max().unwrap_or(0);
         self.found.insert(commit, (below.saturating_add(1), builds_on.clone()));
         Ok(builds_on)
+    }
+
+    /// Returns the merge commit that is the only parent of a user commit; join commits stand for the
+    /// one they are about.
+    fn made_on(&mut self, parents: &[CommitHash]) -> Result<Option<CommitHash>, WalkError> {
+        let mut parents = parents;
+        loop {
+            self.step()?;
+            let [parent] = parents else { return Ok(None) };
+            let merge = self.supplied.get(parent).filter(|parent| parent.derived);
+            match merge {
+                Some(join) if join.parents.len() == 1 => parents = &join.parents,
+                merge => return Ok(merge.map(|_| *parent)),
+            }
+        }
     }
 
     fn resolve_tip(&mut self, tip: CommitHash) -> Result<Vec<CommitHash>, WalkError> {
@@ -317,7 +346,7 @@ impl Resolver<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, UserCommit, merge_message};
+    use crate::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message};
     use crate::id::PeerId;
 
     fn hash(n: u16) -> CommitHash {
@@ -362,7 +391,8 @@ mod tests {
     fn founded() -> CommitGraph {
         let mut graph = CommitGraph::default();
         let signer = PeerId::from_bytes([0; 32]);
-        graph.insert(UserCommit { hash: hash(1), builds_on: vec![], signer }).unwrap();
+        let founding = Found { hash: hash(1), builds_on: vec![], made_on: None };
+        graph.insert(founding.signed_by(signer)).unwrap();
         graph
     }
 
@@ -395,6 +425,25 @@ mod tests {
     }
 
     #[test]
+    fn the_merge_that_a_commit_was_made_on_is_known() {
+        let infos = [
+            user(2, &[1]),
+            user(3, &[1]),
+            merge(4, 2, 3),
+            user(5, &[4]),
+            join(6, 4, 2),
+            user(7, &[6]),
+            user(8, &[2, 3]),
+            merge(9, 4, 3),
+            user(10, &[5]),
+        ];
+        let (result, _) = walk(&[7, 8, 9, 10], &infos, &founded()).unwrap();
+        let made_on = |n| result.found.iter().find(|found| found.hash == hash(n)).unwrap().made_on;
+        let expected = [(2, None), (5, Some(hash(4))), (7, Some(hash(4))), (8, None), (10, None)];
+        assert_eq!(expected.map(|(n, _)| made_on(n)), expected.map(|(_, merge)| merge));
+    }
+
+    #[test]
     fn a_join_commit_stands_for_the_tip_alone() {
         // Main left commit 3 out: it was parked. What is made on top does not build on it.
         let infos = [user(2, &[1]), user(3, &[1]), join(4, 2, 3), user(5, &[4])];
@@ -409,8 +458,8 @@ mod tests {
     fn a_known_commit_stops_the_walk() {
         let mut graph = founded();
         let signer = PeerId::from_bytes([0; 32]);
-        let known = UserCommit { hash: hash(2), builds_on: vec![hash(1)], signer };
-        graph.insert(known).unwrap();
+        let known = Found { hash: hash(2), builds_on: vec![hash(1)], made_on: None };
+        graph.insert(known.signed_by(signer)).unwrap();
         let (result, asked) = walk(&[3, 2], &[user(3, &[2])], &graph).unwrap();
         assert_eq!(asked, 1);
         assert_eq!(result.found.len(), 1);

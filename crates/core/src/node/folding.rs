@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::io::{Event, MoveResult, OpId, Output};
 use super::timers::{Backoff, Outbox};
+use crate::commit::Merge;
 use crate::fold::{self, FoldRun, Folded, MergeMemory, MergeResult, Parked, Plan};
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
@@ -35,18 +36,11 @@ pub(super) struct Folding {
     parked_said: Option<Vec<CommitHash>>,
     /// What the last [`Event::Folded`] said.
     folded_said: (CommitHash, Vec<Parked>),
-    merging: Option<Merging>,
+    merging: Option<(OpId, Merge)>,
     moving: Option<Moving>,
     merge_retry: Backoff,
     move_retry: Backoff,
     dirty: Vec<String>,
-}
-
-#[derive(Debug, Clone)]
-struct Merging {
-    op: OpId,
-    ours: CommitHash,
-    theirs: CommitHash,
 }
 
 #[derive(Debug, Clone)]
@@ -145,11 +139,11 @@ impl Folding {
         result: Result<MergeResult, ()>,
         outbox: &mut Outbox,
     ) -> Option<(CommitHash, CommitHash, MergeResult)> {
-        let merging = self.merging.take_if(|merging| merging.op == op)?;
+        let (_, merge) = self.merging.take_if(|(under_way, _)| *under_way == op)?;
         match result {
             Ok(result) => {
                 self.merge_retry.reset();
-                Some((merging.ours, merging.theirs, result))
+                Some((merge.ours, merge.theirs, result))
             }
             Err(()) => {
                 self.merge_retry.fail(now, &mut outbox.jitter);
@@ -208,10 +202,10 @@ impl Folding {
     ) {
         while self.merging.is_none() && self.moving.is_none() {
             if self.folded.is_none() {
-                match self.run.advance(memory) {
+                match self.run.advance(memory, graph) {
                     Plan::Done(folded) => self.take_fold(folded, outbox),
-                    Plan::Need { ours, theirs } => {
-                        self.start_merge(now, ours, theirs, outbox);
+                    Plan::Need(merge) => {
+                        self.start_merge(now, merge, outbox);
                         return;
                     }
                 }
@@ -224,16 +218,10 @@ impl Folding {
         }
     }
 
-    fn start_merge(
-        &mut self,
-        now: Time,
-        ours: CommitHash,
-        theirs: CommitHash,
-        outbox: &mut Outbox,
-    ) {
+    fn start_merge(&mut self, now: Time, merge: Merge, outbox: &mut Outbox) {
         if self.merge_retry.is_ready(now) {
-            let op = outbox.start(|op| Output::Merge { op, ours, theirs });
-            self.merging = Some(Merging { op, ours, theirs });
+            let op = outbox.start(|op| Output::Merge { op, merge });
+            self.merging = Some((op, merge));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The closed vocabulary between a node and its driver, declared once.
 
-use crate::commit::UserCommit;
+use crate::commit::{Merge, UserCommit};
 use crate::fold::Parked;
 use crate::id::{CommitHash, PeerId};
 use crate::message::{Advert, HeadRequest};
@@ -45,10 +45,8 @@ pub enum Output {
     Merge {
         /// Names the operation.
         op: OpId,
-        /// The commit whose version of a row loses.
-        ours: CommitHash,
-        /// The commit whose version of a row stands.
-        theirs: CommitHash,
+        /// What to merge.
+        merge: Merge,
     },
     /// Move main, if it is at `from` and nothing is uncommitted; answer with
     /// [`handle_moved`](super::Node::handle_moved).

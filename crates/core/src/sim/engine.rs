@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use super::merge::merge_roots;
 use super::root::Root;
-use crate::commit::{CommitInfo, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message};
-use crate::fold::MergeResult;
+use crate::commit::{
+    CommitInfo, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, MergeBase, merge_message,
+};
 use crate::id::CommitHash;
 
 /// A commit and what the database is there.
@@ -20,8 +21,8 @@ pub struct Commit {
     pub info: CommitInfo,
     /// The database.
     pub root: Root,
-    /// 1 + the greatest depth among its parents, merge commits counted.
-    depth: u32,
+    /// What it compared its two sides with, where it is a merge.
+    pub base: Option<MergeBase>,
 }
 
 /// One node's commits.
@@ -65,29 +66,25 @@ impl Store {
             message: saying.message.clone(),
             seconds: saying.seconds,
         };
-        self.insert(info, root, name)
+        self.insert(info, None, root, name)
     }
 
-    /// What merging `theirs` into `ours` gives, where that is possible.
-    pub fn merged(
-        &self,
-        ours: CommitHash,
-        theirs: CommitHash,
-        settles: bool,
-    ) -> Result<Root, String> {
+    /// What a merge gives, where it is possible.
+    ///
+    /// The model's table of conflicts is a union and needs no ancestor to compare with.
+    pub fn merged(&self, merge: &Merge, settles: bool) -> Result<Root, String> {
         let root = |hash: &CommitHash| &self.commits[hash].root;
-        let base = self.merge_base(&ours, &theirs).ok_or("no common ancestor")?;
-        merge_roots(root(&base), root(&ours), root(&theirs), settles)
+        merge_roots(root(&merge.base.commit), root(&merge.ours), root(&merge.theirs), settles)
     }
 
     /// Makes a merge commit, whose database is `root`.
     pub fn insert_merge(
         &mut self,
-        ours: CommitHash,
-        theirs: CommitHash,
+        merge: &Merge,
         root: Root,
         name: Option<CommitHash>,
     ) -> CommitHash {
+        let Merge { ours, theirs, base } = *merge;
         let info = CommitInfo {
             hash: ours,
             parents: vec![ours, theirs],
@@ -96,16 +93,16 @@ impl Store {
             message: merge_message(&ours, &theirs),
             seconds: self.commits[&ours].info.seconds.max(self.commits[&theirs].info.seconds),
         };
-        self.insert(info, root, name)
+        self.insert(info, Some(base), root, name)
     }
 
-    /// Merges `theirs` into `ours`, where that is possible.
-    pub fn merge(&mut self, ours: CommitHash, theirs: CommitHash, settles: bool) -> MergeResult {
-        let root = self.merged(ours, theirs, settles)?;
-        Ok(self.insert_merge(ours, theirs, root, None))
-    }
-
-    fn insert(&mut self, mut info: CommitInfo, root: Root, name: Option<CommitHash>) -> CommitHash {
+    fn insert(
+        &mut self,
+        mut info: CommitInfo,
+        base: Option<MergeBase>,
+        root: Root,
+        name: Option<CommitHash>,
+    ) -> CommitHash {
         info.hash = name.unwrap_or_else(|| {
             let mut hasher = blake3::Hasher::new();
             for parent in &info.parents {
@@ -117,10 +114,8 @@ impl Store {
             root.digest(&mut hasher);
             short(&hasher)
         });
-        let parents = info.parents.iter();
-        let depth = parents.map(|parent| self.commits[parent].depth).max().unwrap_or(0) + 1;
         let hash = info.hash;
-        self.commits.insert(hash, Arc::new(Commit { info, root, depth }));
+        self.commits.insert(hash, Arc::new(Commit { info, root, base }));
         hash
     }
 
@@ -153,13 +148,6 @@ impl Store {
             stack.extend(parents.iter().filter(|parent| seen.insert(**parent)));
         }
         seen
-    }
-
-    /// The deepest common ancestor; of several the one with the least hash, as DoltLite has it.
-    pub(super) fn merge_base(&self, ours: &CommitHash, theirs: &CommitHash) -> Option<CommitHash> {
-        let (ours, theirs) = (self.ancestors(ours), self.ancestors(theirs));
-        let deepest = |hash: &&CommitHash| (self.commits[*hash].depth, std::cmp::Reverse(**hash));
-        ours.intersection(&theirs).max_by_key(deepest).copied()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::engine::{Commit, Saying, Store};
 use super::root::{Applied, Edit, Root};
 use super::twin::{Twin, Work};
-use crate::commit::UserCommit;
+use crate::commit::{Merge, UserCommit};
 use crate::fold::{MergeMemory, MergeResult};
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
@@ -77,7 +77,7 @@ impl Machine {
         store.receive(Arc::clone(founding));
         let mut graph = CommitGraph::default();
         graph
-            .insert(UserCommit { hash, builds_on: Vec::new(), signer: peer_id(0) })
+            .insert(Found { hash, builds_on: Vec::new(), made_on: None }.signed_by(peer_id(0)))
             .expect("because the first commit always fits");
         let memory = MergeMemory::default();
         let restored = Restored { graph, memory, main: hash, included: vec![hash], peers: vec![] };
@@ -139,10 +139,9 @@ impl Machine {
             walk.supply(commit.info.clone()).expect("because main's history is good");
         }
         let mut result = walk.finish(graph).expect("because main's history is good");
-        let found = result.found.into_iter().map(|found| UserCommit {
-            hash: found.hash,
-            builds_on: found.builds_on,
-            signer: signer(self.store.get(&found.hash).expect("because it was walked")),
+        let found = result.found.into_iter().map(|found| {
+            let signer = signer(self.store.get(&found.hash).expect("because it was walked"));
+            found.signed_by(signer)
         });
         let included = result.frontier.remove(&self.main);
         (found.collect(), included.expect("because main was the tip"))
@@ -189,15 +188,9 @@ impl Machine {
         Some(self.main)
     }
 
-    pub(super) fn merge(
-        &mut self,
-        ours: CommitHash,
-        theirs: CommitHash,
-        settles: bool,
-        twins: &mut Twins,
-    ) -> MergeResult {
-        let merged = self.store.merged(ours, theirs, settles);
-        let real = twins.as_mut().map(|twins| twins.merge(self.number, ours, theirs, settles));
+    pub(super) fn merge(&mut self, merge: Merge, settles: bool, twins: &mut Twins) -> MergeResult {
+        let merged = self.store.merged(&merge, settles);
+        let real = twins.as_mut().map(|twins| twins.merge(self.number, &merge, settles));
         let name = match (&merged, real) {
             (_, None) | (Err(_), Some(Err(_))) => None,
             (Ok(_), Some(Ok(name))) => Some(name),
@@ -205,7 +198,7 @@ impl Machine {
                 panic!("the engine merges to {real:?}, the model to {merged:?}")
             }
         };
-        Ok(self.store.insert_merge(ours, theirs, merged?, name))
+        Ok(self.store.insert_merge(&merge, merged?, name))
     }
 
     pub(super) fn move_main(
@@ -244,10 +237,9 @@ impl Machine {
             walk.supply(commit.info.clone()).map_err(rejected)?;
             fetched.push(Arc::clone(commit));
         }
-        let accept = |found: Found| UserCommit {
-            signer: signer(source.get(&found.hash).expect("because it was fetched")),
-            hash: found.hash,
-            builds_on: found.builds_on,
+        let accept = |found: Found| {
+            let signer = signer(source.get(&found.hash).expect("because it was fetched"));
+            found.signed_by(signer)
         };
         let found = walk.finish(graph).map_err(rejected)?.found;
         Ok((fetched, found.into_iter().map(accept).collect()))

@@ -8,7 +8,7 @@ use super::engine::Commit;
 use super::machine::{Machine, number, peer_id};
 use super::options::Fault;
 use super::world::World;
-use crate::commit::UserCommit;
+use crate::commit::{Merge, UserCommit};
 use crate::id::CommitHash;
 use crate::message::{Advert, AdvertReply, HeadRequest};
 use crate::node::{Event, OpId, Output, PullError};
@@ -34,7 +34,7 @@ pub(super) enum Happening {
     HeadsAsked { from: usize, to: usize, request: HeadRequest, answer: Answer },
     Heads(Answer, Option<(Vec<CommitHash>, Option<CommitHash>)>),
     Pulled(Answer, usize, Vec<CommitHash>),
-    Merged(Answer, CommitHash, CommitHash),
+    Merged(Answer, Merge),
     Moved(Answer, CommitHash, CommitHash),
     CommitsNoticed(usize),
 }
@@ -100,9 +100,9 @@ impl World {
                 self.counts.pulls += 1;
                 self.after_delay(Happening::Pulled(answer(op), number(&peer), heads));
             }
-            Output::Merge { op, ours, theirs } => {
+            Output::Merge { op, merge } => {
                 self.counts.merges += 1;
-                self.after_work(Happening::Merged(answer(op), ours, theirs));
+                self.after_work(Happening::Merged(answer(op), merge));
             }
             Output::MoveMain { op, from, to } => {
                 self.counts.moves += 1;
@@ -240,8 +240,8 @@ impl World {
                 self.machines[node].node.handle_heads(now, op, heads, main);
             }
             Happening::Pulled(_, from, heads) => self.end_pull(node, op, from, &heads, fails),
-            Happening::Merged(_, ours, theirs) => {
-                let result = if fails { Err(()) } else { Ok(self.merge(node, ours, theirs)) };
+            Happening::Merged(_, merge) => {
+                let result = if fails { Err(()) } else { Ok(self.merge(node, merge)) };
                 self.machines[node].node.handle_merged(now, op, result);
             }
             Happening::Moved(_, from, to) => {

@@ -19,19 +19,27 @@ pub struct Regression {
 }
 
 /// The faults that were found, the newest last.
-pub const REGRESSIONS: &[Regression] = &[Regression {
-    seed: 7620,
-    mutant: Some(Mutant::StoreWrittenLate),
-    story: "a commit made here was parked before the node's store had it; main left it, the \
+pub const REGRESSIONS: &[Regression] = &[
+    Regression {
+        seed: 7620,
+        mutant: Some(Mutant::StoreWrittenLate),
+        story: "a commit made here was parked before the node's store had it; main left it, the \
                 process was killed, and nothing named the commit any more (it was seed 7620 then)",
-}];
+    },
+    Regression {
+        seed: 5383,
+        mutant: Some(Mutant::BaseInPart),
+        story: "two mended the same clash each in its own way; the base of their merge had one side \
+                of the clash alone, so a table that one of them dropped afterwards came back",
+    },
+];
 
 /// The least seed that finds each wrong version, as `sim --mutants` prints them.
 pub const KILLERS: &[(Mutant, u64)] = &[
     (Mutant::TiesByArrival, 0),
     (Mutant::HeightOfFirstParent, 70),
     (Mutant::HeadDropped, 0),
-    (Mutant::ResolutionUnsticks, 11),
+    (Mutant::ResolutionUnsticks, 200),
     (Mutant::NoAntiEntropy, 0),
     (Mutant::GreedyFromFirst, 4),
     (Mutant::LocalCommitIgnored, 1_620),
@@ -41,4 +49,6 @@ pub const KILLERS: &[(Mutant, u64)] = &[
     (Mutant::HeadsNeverDropped, 0),
     (Mutant::StoreWrittenLate, 1_497),
     (Mutant::LoserNotRecorded, 2),
+    (Mutant::HighestBase, 117),
+    (Mutant::BaseInPart, 5383),
 ];

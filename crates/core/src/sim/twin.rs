@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use super::engine::Saying;
 use super::root::{Edit, Root};
+use crate::commit::Merge;
 use crate::id::CommitHash;
 
 /// One user commit, as the model has worked it out.
@@ -31,14 +32,8 @@ pub trait Twin: Debug {
     /// Commits on main.
     fn commit(&mut self, node: usize, work: &Work<'_>) -> CommitHash;
 
-    /// Merges `theirs` into `ours`: the merge commit, or why there can be none.
-    fn merge(
-        &mut self,
-        node: usize,
-        ours: CommitHash,
-        theirs: CommitHash,
-        settles: bool,
-    ) -> Result<CommitHash, String>;
+    /// Merges: the merge commit, or why there can be none.
+    fn merge(&mut self, node: usize, merge: &Merge, settles: bool) -> Result<CommitHash, String>;
 
     /// Fetches `heads` and all under them from another node.
     fn fetch(&mut self, node: usize, from: usize, heads: &[CommitHash]);

@@ -10,6 +10,7 @@ use super::network::Happening;
 use super::options::{Fault, Options, Step};
 use super::root::{Edit, Root};
 use super::twin::Twin;
+use crate::commit::Merge;
 use crate::fold::MergeResult;
 use crate::id::CommitHash;
 use crate::node::timers::Jitter;
@@ -391,21 +392,16 @@ impl World {
                         self.machines[node].receive(fetched);
                     }
                 }
-                Happening::Merged(_, ours, theirs) => drop(self.merge(node, ours, theirs)),
+                Happening::Merged(_, merge) => drop(self.merge(node, merge)),
                 Happening::Moved(_, from, to) => drop(self.move_main(node, from, to)),
                 _ => {}
             }
         }
     }
 
-    pub(super) fn merge(
-        &mut self,
-        node: usize,
-        ours: CommitHash,
-        theirs: CommitHash,
-    ) -> MergeResult {
+    pub(super) fn merge(&mut self, node: usize, merge: Merge) -> MergeResult {
         let settles = self.options.settles;
-        let result = self.machines[node].merge(ours, theirs, settles, &mut self.twins);
+        let result = self.machines[node].merge(merge, settles, &mut self.twins);
         if let Ok(merged) = &result {
             self.check_merge(node, *merged);
         }

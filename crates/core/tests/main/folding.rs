@@ -26,8 +26,8 @@ fn settle(rig: &mut Rig) {
         }
         for output in outputs {
             match output {
-                Output::Merge { op, ours, theirs } => {
-                    rig.merge_result(op, Ok(merged(ours, theirs)));
+                Output::Merge { op, merge } => {
+                    rig.merge_result(op, Ok(merged(merge.ours, merge.theirs)));
                 }
                 Output::MoveMain { op, .. } => rig.moved(op, MoveResult::Moved),
                 Output::SetParked { .. } | Output::Advertise { .. } => {}
@@ -212,8 +212,8 @@ fn main_moves_however_fast_others_commit() {
         }
         for output in outputs {
             match output {
-                Output::Merge { op, ours, theirs } => {
-                    rig.merge_result(op, Ok(merged(ours, theirs)));
+                Output::Merge { op, merge } => {
+                    rig.merge_result(op, Ok(merged(merge.ours, merge.theirs)));
                 }
                 Output::MoveMain { op, from, .. } => {
                     assert_eq!(from, rig.node.main());
@@ -244,8 +244,8 @@ fn a_local_commit_ends_a_fold_without_it() {
         for output in rig.outputs() {
             if let Output::MoveMain { op, .. } = output {
                 rig.moved(op, MoveResult::Moved);
-            } else if let Output::Merge { op, ours, theirs } = output {
-                merge = Some((op, ours, theirs));
+            } else if let Output::Merge { op, merge: next } = output {
+                merge = Some((op, next.ours, next.theirs));
             }
         }
     }

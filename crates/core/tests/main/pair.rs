@@ -73,8 +73,9 @@ impl Pair {
                 let commits = self.linked.then_some(commits).ok_or(PullError::Unavailable);
                 self.nodes[n].handle_pulled(now, op, commits);
             }
-            Output::Merge { op, ours, theirs } => {
-                self.nodes[n].handle_merged(now, op, Ok(Ok(merged(ours, theirs))));
+            Output::Merge { op, merge } => {
+                let merged = merged(merge.ours, merge.theirs);
+                self.nodes[n].handle_merged(now, op, Ok(Ok(merged)));
             }
             Output::MoveMain { op, .. } => {
                 self.nodes[n].handle_moved(now, op, Ok(MoveResult::Moved)).unwrap();

@@ -30,7 +30,7 @@ pub(crate) fn peer(n: u8) -> PeerId {
 }
 
 pub(crate) fn commit(n: u8, on: &[u8]) -> UserCommit {
-    UserCommit { hash: hash(n), builds_on: hashes(on), signer: peer(9) }
+    UserCommit { hash: hash(n), builds_on: hashes(on), made_on: None, signer: peer(9) }
 }
 
 /// The merge commit that any engine makes of these two.
@@ -173,8 +173,8 @@ impl Rig {
     #[track_caller]
     pub(crate) fn expect_merge(&mut self, ours: CommitHash, theirs: CommitHash) -> OpId {
         match self.outputs()[..] {
-            [Output::Merge { op, ours: o, theirs: t }] => {
-                assert_eq!((o, t), (ours, theirs));
+            [Output::Merge { op, merge }] => {
+                assert_eq!((merge.ours, merge.theirs), (ours, theirs));
                 op
             }
             ref other => panic!("{other:?}"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use doltswarm_core::commit::CommitInfo;
+use doltswarm_core::commit::{CommitInfo, Merge};
 use doltswarm_core::fold::MergeResult;
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
@@ -31,7 +31,7 @@ pub(crate) enum Input {
     /// The engine was asked where main is and it was not where the node thinks.
     MainSeen { main: CommitHash, infos: Infos },
     /// A merge ended.
-    Merged { op: OpId, ours: CommitHash, theirs: CommitHash, result: MergeDone },
+    Merged { op: OpId, merge: Merge, result: MergeDone },
     /// A move of main ended.
     Moved { op: OpId, outcome: Result<MoveOutcome, EngineError>, infos: Infos },
     /// A pull ended; where it was good, its chunks are in the database and its signatures verified.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use doltswarm_core::commit::UserCommit;
+use doltswarm_core::commit::{Merge, UserCommit};
 use doltswarm_core::fold::MergeResult;
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::node::{MoveResult, OpId};
@@ -28,7 +28,8 @@ impl Driver {
             Some(hash) if executed.parent == self.node.main() => {
                 let mut builds_on = self.node.included().to_vec();
                 builds_on.sort_unstable();
-                self.accept_own(vec![Found { hash, builds_on }], main, vec![hash])
+                let made_on = (builds_on.len() > 1).then_some(executed.parent);
+                self.accept_own(vec![Found { hash, builds_on, made_on }], main, vec![hash])
             }
             Some(_) => self.take_main(main, infos),
             None => Ok(()),
@@ -91,36 +92,27 @@ impl Driver {
 
     fn own(&self, found: Vec<Found>) -> Vec<UserCommit> {
         let signer = self.shared.identity.peer_id();
-        found
-            .into_iter()
-            .map(|Found { hash, builds_on }| UserCommit { hash, builds_on, signer })
-            .collect()
+        found.into_iter().map(|found| found.signed_by(signer)).collect()
     }
 
-    pub(super) fn merge(&mut self, op: OpId, ours: CommitHash, theirs: CommitHash) {
+    pub(super) fn merge(&mut self, op: OpId, merge: Merge) {
         let (inputs, policy) = (self.shared.inputs.clone(), self.shared.founding.policy);
         let posted = self.shared.engine.post(move |engine| {
-            let result = engine.merge(&ours, &theirs, policy).map(|outcome| match outcome {
+            let result = engine.merge(&merge, policy).map(|outcome| match outcome {
                 MergeOutcome::Merged { commit, conflicts } => (Ok(commit), conflicts),
                 MergeOutcome::Impossible { reason } => (Err(reason), 0),
             });
-            let _ = inputs.send(Input::Merged { op, ours, theirs, result });
+            let _ = inputs.send(Input::Merged { op, merge, result });
         });
         if posted.is_err() {
             tracing::error!("the engine stopped");
         }
     }
 
-    pub(super) fn merged(
-        &mut self,
-        op: OpId,
-        ours: &CommitHash,
-        theirs: &CommitHash,
-        result: MergeDone,
-    ) {
+    pub(super) fn merged(&mut self, op: OpId, merge: &Merge, result: MergeDone) {
         let result = match result {
             Ok((result, conflicts)) => {
-                self.remember(ours, theirs, &result);
+                self.remember(&merge.ours, &merge.theirs, &result);
                 if conflicts > 0 {
                     self.shared.emit(SwarmEvent::ConflictsRecorded { count: conflicts });
                 }

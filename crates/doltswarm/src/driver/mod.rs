@@ -243,7 +243,7 @@ impl Driver {
         match input {
             Input::Executed { executed, infos, reply } => self.executed(&executed, &infos, reply),
             Input::MainSeen { main, infos } => self.main_seen(main, &infos),
-            Input::Merged { op, ours, theirs, result } => self.merged(op, &ours, &theirs, result),
+            Input::Merged { op, merge, result } => self.merged(op, &merge, result),
             Input::Moved { op, outcome, infos } => self.moved(op, outcome, &infos),
             Input::Fetched { op, peer, heads, result } => self.fetched(op, peer, &heads, result),
             Input::Heads { op, peer, result } => self.heads_answered(op, peer, result),
@@ -272,7 +272,7 @@ impl Driver {
                 Output::Advertise { op, peer, advert } => self.advertise(op, peer, advert),
                 Output::RequestHeads { op, peer, request } => self.request_heads(op, peer, request),
                 Output::Pull { op, peer, heads } => self.pull(op, peer, heads),
-                Output::Merge { op, ours, theirs } => self.merge(op, ours, theirs),
+                Output::Merge { op, merge } => self.merge(op, merge),
                 Output::MoveMain { op, from, to } => self.move_main(op, from, to),
                 Output::SetParked { heads } => self.set_parked(heads),
                 Output::Event(event) => self.node_event(event),

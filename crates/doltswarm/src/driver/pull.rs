@@ -16,7 +16,7 @@ use doltswarm_core::membership::Membership;
 use doltswarm_core::message::SignedCommit;
 use doltswarm_core::node::{OpId, PullError};
 use doltswarm_core::sign::verify_commit;
-use doltswarm_core::walk::{Found, WalkError, WalkResult};
+use doltswarm_core::walk::{WalkError, WalkResult};
 
 use super::input::{FetchError, Fetched, Infos, Input};
 use super::recover::resolve_all;
@@ -98,11 +98,12 @@ impl Driver {
         }
         let mut commits = Vec::with_capacity(found.len());
         let mut kept = Vec::with_capacity(found.len());
-        for Found { hash, builds_on } in found {
-            let Some(signed) = signatures.remove(&hash) else {
-                return Err(FetchError::Rejected(format!("commit {hash} has no signature")));
+        for found in found {
+            let Some(signed) = signatures.remove(&found.hash) else {
+                let reason = format!("commit {} has no signature", found.hash);
+                return Err(FetchError::Rejected(reason));
             };
-            commits.push(UserCommit { hash, builds_on, signer: signed.signer });
+            commits.push(found.signed_by(signed.signer));
             kept.push(signed);
         }
         self.shared

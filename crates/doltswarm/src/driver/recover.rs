@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use doltswarm_core::commit::UserCommit;
 use doltswarm_core::fold::MergeMemory;
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
@@ -87,10 +86,10 @@ pub(crate) async fn recover(
     let me = identity.peer_id();
     let mut signatures = Vec::new();
     let mut commits = Vec::new();
-    for Found { hash, builds_on } in found {
-        tracing::info!(commit = %hash, "signing a commit found at start");
-        signatures.push(sign_commit(identity.signing_key(), &founding.swarm, &hash));
-        commits.push(UserCommit { hash, builds_on, signer: me });
+    for found in found {
+        tracing::info!(commit = %found.hash, "signing a commit found at start");
+        signatures.push(sign_commit(identity.signing_key(), &founding.swarm, &found.hash));
+        commits.push(found.signed_by(me));
     }
     store.add_commits(&commits, &signatures).map_err(|e| damaged(e.to_string()))?;
     for commit in commits {

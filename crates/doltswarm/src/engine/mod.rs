@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
+use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::{ChunkHash, CommitHash};
 
 mod date;
@@ -167,11 +167,13 @@ pub trait Engine: Send {
     /// The tables with uncommitted changes on main, sorted.
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>>;
 
-    /// Merges `theirs` into `ours` on a private branch and settles conflicts and constraint
-    /// violations by `policy`. Main does not move. Deterministic: the same arguments give the same
-    /// bytes on every peer.
+    /// Merges on a private branch and settles conflicts and constraint violations by `policy`. Main
+    /// does not move. Deterministic: the same arguments give the same bytes on every peer.
     ///
-    /// Where `theirs` is below `ours` there is nothing to merge, and the outcome is `ours` itself.
+    /// Both sides are compared with the tables of the base, whatever the engine itself would compare
+    /// them with; `swarm_conflicts` with what it is in the base's ancestor. Where the base is `theirs`
+    /// there is nothing to merge, and the outcome is `ours` itself.
+    ///
     /// What is not made part of main or parked is dropped by [`Engine::collect_garbage`]; merging
     /// again makes the same commit again.
     ///
@@ -179,12 +181,18 @@ pub trait Engine: Send {
     /// way next time (a busy database, a full disk) is an error.
     ///
     /// The algorithm is section "The fold" of `docs/protocol.md`.
-    fn merge(
+    fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome>;
+
+    /// The common ancestor that the engine's own merge compares two commits with; `None` where they
+    /// have none.
+    ///
+    /// Where histories cross this is one of several. What the swarm compares with is the fold's to
+    /// say ([`Merge::base`]).
+    fn merge_base(
         &mut self,
         ours: &CommitHash,
         theirs: &CommitHash,
-        policy: ConflictPolicy,
-    ) -> EngineResult<MergeOutcome>;
+    ) -> EngineResult<Option<CommitHash>>;
 
     /// Takes `commit` and all below it from `source` with the engine's own `DOLT_FETCH`; what the
     /// database holds already is not asked for. Afterwards the database holds the commit and all

@@ -86,7 +86,8 @@ fn put_text(out: &mut Vec<u8>, text: &str, max: usize, what: &str) -> Result<(),
     Ok(())
 }
 
-/// Commit: hash, signer, signature, count, what it builds on.
+/// Commit: hash, signer, signature, count, what it builds on; then a tag, and after 1 the merge commit it
+/// was made on.
 pub(super) fn encode_commit(
     commit: &UserCommit,
     signature: &[u8; 64],
@@ -108,13 +109,17 @@ pub(super) fn encode_commit(
             commit.hash
         )));
     }
-    let mut out = Vec::with_capacity(118 + CommitHash::BYTES * commit.builds_on.len());
+    let mut out = Vec::with_capacity(139 + CommitHash::BYTES * commit.builds_on.len());
     out.extend(commit.hash.as_bytes());
     out.extend(commit.signer.as_bytes());
     out.extend(signature);
     out.extend(count.to_le_bytes());
     for parent in &commit.builds_on {
         out.extend(parent.as_bytes());
+    }
+    out.push(u8::from(commit.made_on.is_some()));
+    if let Some(merge) = &commit.made_on {
+        out.extend(merge.as_bytes());
     }
     Ok(out)
 }
@@ -132,12 +137,17 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<(UserCommit, SignedCommit), 
     for _ in 0..count {
         builds_on.push(CommitHash::from_bytes(reader.array()?));
     }
+    let made_on = match reader.byte()? {
+        0 => None,
+        1 => Some(CommitHash::from_bytes(reader.array()?)),
+        _ => return Err(reader.wrong("has an unknown tag")),
+    };
     reader.end()?;
     if !builds_on.is_sorted_by(|a, b| a < b) {
         return Err(reader.wrong("has its commits out of order"));
     }
     let signed = SignedCommit { hash, signer, signature };
-    Ok((UserCommit { hash, builds_on, signer }, signed))
+    Ok((UserCommit { hash, builds_on, made_on, signer }, signed))
 }
 
 /// Merge: sequence, tag, then the commit or the reason. The pair is the key.

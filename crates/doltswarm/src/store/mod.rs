@@ -38,7 +38,7 @@ pub use peers::PeerEntry;
 pub const FILE_NAME: &str = "store.redb";
 
 /// The version of the tables and of every record in them.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// What a swarm is; it never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -327,18 +327,18 @@ fn accept(
     let Some(signed) = signed else {
         return Err(misbehaved("the founding commit is not signed by the founder".into()));
     };
-    let root =
-        UserCommit { hash: founding.founding, builds_on: Vec::new(), signer: founding.founder };
+    let root = Found { hash: founding.founding, builds_on: Vec::new(), made_on: None }
+        .signed_by(founding.founder);
     graph.insert(root.clone()).map_err(|error| misbehaved(error.to_string()))?;
     store.add_commits(&[root], &[signed]).map_err(store_error)?;
     let found =
         resolve_all(&graph, heads, infos).map_err(|error| misbehaved(error.to_string()))?.found;
     let (mut commits, mut kept) = (Vec::new(), Vec::new());
-    for Found { hash, builds_on } in found {
-        let Some(signed) = signatures.remove(&hash) else {
-            return Err(misbehaved(format!("commit {hash} has no signature")));
+    for found in found {
+        let Some(signed) = signatures.remove(&found.hash) else {
+            return Err(misbehaved(format!("commit {} has no signature", found.hash)));
         };
-        commits.push(UserCommit { hash, builds_on, signer: signed.signer });
+        commits.push(found.signed_by(signed.signer));
         kept.push(signed);
     }
     Ok((commits, kept))

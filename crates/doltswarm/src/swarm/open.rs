@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use doltswarm_core::commit::UserCommit;
 use doltswarm_core::id::{PeerId, SwarmId};
 use doltswarm_core::limits::{EVENTS_BUFFERED_MAX, NAME_BYTES_MAX, SETTLE_AT_OPEN_TIMEOUT};
 use doltswarm_core::membership::{Membership, SignedGrant};
 use doltswarm_core::sign::sign_commit;
+use doltswarm_core::walk::Found;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::database::{Database, format_of};
@@ -196,7 +196,7 @@ fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
             policy: options.policy,
         };
         let store = Store::create(building.dir(), &founding).map_err(store_error)?;
-        let root = UserCommit { hash: commit, builds_on: Vec::new(), signer: me };
+        let root = Found { hash: commit, builds_on: Vec::new(), made_on: None }.signed_by(me);
         let signed = sign_commit(identity.signing_key(), &swarm, &commit);
         store.add_commits(&[root], &[signed]).map_err(store_error)?;
         drop(store);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use doltswarm::Value;
-use doltswarm::core::commit::ConflictPolicy;
+use doltswarm::core::commit::{ConflictPolicy, Merge};
 use doltswarm::core::id::ChunkHash;
 use doltswarm::engine::{
     ChunkReader, ChunkSource, CommitMeta, Dolt, DoltLite, DoltOptions, Engine, MergeOutcome,
@@ -161,7 +161,8 @@ fn play(script: &Script, ours: &mut dyn Engine, clone: Clone<'_>) -> Outcome {
     let mine = exec(ours, script.ours);
     let other = exec(theirs.as_mut(), script.theirs);
     ours.ingest(chunks(theirs.as_ref()), &other).unwrap();
-    let merged = ours.merge(&mine, &other, ConflictPolicy::Settle).unwrap();
+    let merge = Merge { ours: mine, theirs: other, base: base.into() };
+    let merged = ours.merge(&merge, ConflictPolicy::Settle).unwrap();
     let MergeOutcome::Merged { commit, .. } = merged else {
         return Outcome { possible: false, rows: Vec::new(), conflicts: Vec::new() };
     };

@@ -10,7 +10,6 @@ mod api;
 mod client;
 #[path = "../nodes/conflict.rs"]
 mod conflict;
-mod crossing;
 #[path = "../nodes/damage.rs"]
 mod damage;
 mod differential;

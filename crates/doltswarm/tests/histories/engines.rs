@@ -9,7 +9,7 @@ use doltlite::Connection;
 use doltswarm::engine::{
     ChunkReader, ChunkSource, CommitMeta, DoltLite, Engine, EngineError, MergeOutcome, MoveOutcome,
 };
-use doltswarm_core::commit::{ConflictPolicy, EngineKind};
+use doltswarm_core::commit::{ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::{ChunkHash, CommitHash};
 use doltswarm_core::sim::engine::Saying;
 use doltswarm_core::sim::root::{Applied, Root};
@@ -186,19 +186,13 @@ impl Twin for Engines {
         done.commit.unwrap_or_else(|| panic!("{statements:?} changed nothing"))
     }
 
-    fn merge(
-        &mut self,
-        node: usize,
-        ours: CommitHash,
-        theirs: CommitHash,
-        settles: bool,
-    ) -> Result<CommitHash, String> {
+    fn merge(&mut self, node: usize, merge: &Merge, settles: bool) -> Result<CommitHash, String> {
         let policy = if settles { ConflictPolicy::Settle } else { ConflictPolicy::Park };
-        let merged = match self.engine(node).merge(&ours, &theirs, policy).unwrap() {
+        let merged = match self.engine(node).merge(merge, policy).unwrap() {
             MergeOutcome::Merged { commit, .. } => Ok(commit),
             MergeOutcome::Impossible { reason } => Err(reason),
         };
-        let first = self.merges.entry((ours, theirs)).or_insert((node, merged.clone()));
+        let first = self.merges.entry((merge.ours, merge.theirs)).or_insert((node, merged.clone()));
         let (other, first) = first.clone();
         if let (Ok(ours), Ok(theirs)) = (&merged, &first)
             && ours != theirs

@@ -7,6 +7,7 @@
 
 pub mod heal;
 mod naive;
+mod rows;
 pub(super) mod rules;
 
 use std::any::Any;

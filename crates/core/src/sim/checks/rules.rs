@@ -3,18 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::engine::{Commit, Store};
+use super::super::engine::Store;
 use super::super::machine::Machine;
-use super::super::root::{Lost, Root, Row};
 use super::Failure;
-use super::naive::{self, NaiveFold};
+use super::naive::{self, Merges, NaiveFold};
+use super::rows;
 use crate::id::CommitHash;
 use crate::node::{Event, Node};
 
 /// What a rule says of a machine.
 pub(in crate::sim) type Verdict = Result<(), Failure>;
 
-fn fail(rule: &'static str, detail: String) -> Verdict {
+pub(super) fn fail(rule: &'static str, detail: String) -> Verdict {
     Err(Failure { rule, detail })
 }
 
@@ -75,54 +75,7 @@ pub(in crate::sim) fn merge(store: &Store, merged: CommitHash) -> Verdict {
     if !broken.is_empty() {
         return fail("sound", format!("{merged:?} breaks {broken:?}"));
     }
-    rows_kept(store, commit)
-}
-
-/// **Nothing lost**, of rows: what a side changed in a row is in the merge, or the row is recorded.
-fn rows_kept(store: &Store, merged: &Commit) -> Verdict {
-    let Some((ours, theirs)) = merged.info.as_merge() else { return Ok(()) };
-    let Some(base) = store.merge_base(&ours, &theirs).and_then(|base| store.get(&base)) else {
-        return Ok(());
-    };
-    let row = |root: &'_ Root, table: u8, key: u8| root.tables.get(&table)?.rows.get(&key).cloned();
-    for side in [ours, theirs].iter().filter_map(|side| store.get(side)) {
-        for (table, name) in side.root.tables.values().zip(side.root.tables.keys().copied()) {
-            let known = base.root.tables.get(&name).into_iter().flat_map(|table| table.rows.keys());
-            let keys: BTreeSet<u8> = table.rows.keys().chain(known).copied().collect();
-            for key in keys {
-                let [before, wanted, now] = [base, side, merged]
-                    .map(|commit| commit.root.tables.get(&name).and(row(&commit.root, name, key)));
-                let is_recorded = |lost: &Lost| (lost.table, lost.key) == (name, key);
-                if !is_kept(before.as_ref(), wanted.as_ref(), now.as_ref())
-                    && !merged.root.conflicts.keys().any(is_recorded)
-                {
-                    let detail = format!("row {key} of table {name}: {wanted:?} became {now:?}");
-                    return fail("nothing lost", detail);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether what was changed from `before` to `wanted` is there now.
-fn is_kept(before: Option<&Row>, wanted: Option<&Row>, now: Option<&Row>) -> bool {
-    match (wanted, now) {
-        _ if before == wanted => true,
-        (None, now) => now.is_none(),
-        (Some(_), None) => false,
-        (Some(wanted), Some(now)) => {
-            let cell = |column: &u8| before.and_then(|row| row.get(column));
-            let columns: BTreeSet<u8> = wanted
-                .keys()
-                .chain(before.into_iter().flatten().map(|(c, _)| c))
-                .copied()
-                .collect();
-            columns.iter().all(|column| {
-                wanted.get(column) == cell(column) || wanted.get(column) == now.get(column)
-            })
-        }
-    }
+    rows::kept(store, commit)
 }
 
 /// What the node tells applications is so. `is_trusting` is false where its peers may lie.
@@ -150,6 +103,7 @@ pub(in crate::sim) fn event(machine: &Machine, event: &Event, is_trusting: bool)
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Folds {
     known: BTreeMap<Vec<CommitHash>, NaiveFold>,
+    merges: Merges,
 }
 
 impl Folds {
@@ -164,7 +118,7 @@ impl Folds {
         let number = machine.number;
         let heads: Vec<CommitHash> = machine.node.heads().iter().copied().collect();
         if !self.known.contains_key(&heads) {
-            let fold = naive::fold(machine, settles, is_named);
+            let fold = naive::fold(machine, settles, is_named, &mut self.merges);
             if fold.heads.iter().copied().ne(heads.iter().copied()) {
                 let detail = format!("n{number} has heads {heads:?}, naively {:?}", fold.heads);
                 return fail("heads", detail);

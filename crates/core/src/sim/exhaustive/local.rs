@@ -9,6 +9,7 @@ use super::super::engine::{Saying, Store};
 use super::super::machine::{Machine, number, peer_id};
 use super::canon::canonical;
 use super::scenario::Scenario;
+use crate::commit::Merge;
 use crate::id::CommitHash;
 use crate::message::{Advert, AdvertReply};
 use crate::node::{MoveResult, OpId, Output, PullError};
@@ -103,7 +104,7 @@ pub(super) struct Local {
     questions: BTreeMap<usize, OpId>,
     /// Pulls under way, by peer.
     pub(super) pulls: BTreeMap<usize, (OpId, Vec<CommitHash>)>,
-    pub(super) merge: Option<(OpId, CommitHash, CommitHash)>,
+    pub(super) merge: Option<(OpId, Merge)>,
     pub(super) moving: Option<(OpId, CommitHash, CommitHash)>,
 }
 
@@ -251,9 +252,9 @@ impl Local {
     }
 
     fn end_merge(&mut self, is_done: bool, settles: bool) -> Verdict {
-        let Some((op, ours, theirs)) = self.merge.take() else { return Ok(()) };
+        let Some((op, merge)) = self.merge.take() else { return Ok(()) };
         let result = if is_done {
-            let result = self.machine.merge(ours, theirs, settles, &mut None);
+            let result = self.machine.merge(merge, settles, &mut None);
             if let Ok(merged) = &result {
                 rules::merge(&self.machine.store, *merged)?;
             }
@@ -313,7 +314,7 @@ impl Local {
                 Output::Pull { op, peer, heads } => {
                     self.pulls.insert(number(&peer), (op, heads));
                 }
-                Output::Merge { op, ours, theirs } => self.merge = Some((op, ours, theirs)),
+                Output::Merge { op, merge } => self.merge = Some((op, merge)),
                 Output::MoveMain { op, from, to } => self.moving = Some((op, from, to)),
                 Output::SetParked { heads } => self.machine.set_parked(heads, &mut None),
                 Output::Event(event) => rules::event(&self.machine, &event, true)?,

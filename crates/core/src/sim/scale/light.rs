@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::super::engine::short;
 use super::super::machine::{number, peer_id};
-use crate::commit::UserCommit;
+use crate::commit::{Merge, UserCommit};
 use crate::fold::MergeMemory;
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
@@ -20,6 +20,7 @@ use crate::node::dialer::Dialer;
 use crate::node::timers::Jitter;
 use crate::node::{MoveResult, Node, NodeConfig, OpId, Output, PullError, Restored};
 use crate::time::Time;
+use crate::walk::Found;
 
 /// How long a message takes at least and at most, in milliseconds.
 const DELAY: (u64, u64) = (5, 45);
@@ -127,7 +128,7 @@ struct Place {
     links: BTreeMap<usize, u64>,
     alarm: Option<Time>,
     /// The merge that it waits for.
-    merge: Option<(OpId, CommitHash, CommitHash)>,
+    merge: Option<(OpId, Merge)>,
 }
 
 /// A large swarm on simulated time.
@@ -225,7 +226,8 @@ impl Light {
         let node = &mut self.places[number].node;
         let mut builds_on = node.included().to_vec();
         builds_on.sort_unstable();
-        let commit = UserCommit { hash, builds_on, signer: peer_id(number) };
+        let made_on = (builds_on.len() > 1).then_some(node.main());
+        let commit = UserCommit { hash, builds_on, made_on, signer: peer_id(number) };
         node.handle_local_commits(now, vec![commit], hash, vec![hash])
             .expect("because it builds on what main includes");
         self.carry_out(number);
@@ -273,9 +275,9 @@ impl Light {
     /// Answers all merges, until every living node's main is the fold of its heads.
     pub fn fold(&mut self) {
         for number in self.living() {
-            while let Some((op, ours, theirs)) = self.places[number].merge.take() {
+            while let Some((op, merge)) = self.places[number].merge.take() {
                 let mut hasher = blake3::Hasher::new();
-                hasher.update(ours.as_bytes()).update(theirs.as_bytes());
+                hasher.update(merge.ours.as_bytes()).update(merge.theirs.as_bytes());
                 let node = &mut self.places[number].node;
                 node.handle_merged(self.now, op, Ok(Ok(short(&hasher))));
                 self.carry_out(number);
@@ -405,9 +407,7 @@ impl Light {
                 let pulled = Happening::Pulled { node: from, from: number(&peer), op, heads };
                 self.schedule(there_and_back, pulled);
             }
-            Output::Merge { op, ours, theirs } => {
-                self.places[from].merge = Some((op, ours, theirs));
-            }
+            Output::Merge { op, merge } => self.places[from].merge = Some((op, merge)),
             Output::MoveMain { op, .. } => {
                 let moved =
                     self.places[from].node.handle_moved(self.now, op, Ok(MoveResult::Moved));
@@ -557,7 +557,10 @@ impl Place {
     fn new(number: usize, seed: u64, founding: CommitHash) -> Self {
         let mut graph = CommitGraph::default();
         graph
-            .insert(UserCommit { hash: founding, builds_on: Vec::new(), signer: peer_id(0) })
+            .insert(
+                Found { hash: founding, builds_on: Vec::new(), made_on: None }
+                    .signed_by(peer_id(0)),
+            )
             .expect("because the first commit always fits");
         let (memory, included) = (MergeMemory::default(), vec![founding]);
         let restored = Restored { graph, memory, main: founding, included, peers: vec![] };

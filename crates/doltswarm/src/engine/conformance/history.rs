@@ -1,10 +1,10 @@
 //! Commits, main, branches and tags.
 
-use doltswarm_core::commit::ConflictPolicy;
+use doltswarm_core::commit::{ConflictPolicy, Merge};
 use doltswarm_core::id::CommitHash;
 use serde_json::json;
 
-use super::{MergeOutcome, MoveOutcome, Pair, Side, query};
+use super::{MergeOutcome, MoveOutcome, Pair, Side, merge, query};
 use crate::engine::{EngineError, RowChange, Value};
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 0)";
@@ -27,9 +27,9 @@ pub(crate) fn merges_are_deterministic(pair: &mut Pair) {
         "UPDATE t SET u = 6 WHERE id = 1; INSERT INTO t VALUES (11, 10, 1); DELETE FROM p WHERE id = 3",
     );
     let policy = ConflictPolicy::Settle;
-    let reverse = pair.b.merge(&split.theirs, &split.ours, policy).unwrap();
+    let reverse = merge(pair.b.as_mut(), &split.theirs, &split.ours, policy).unwrap();
     let outcome = pair.merge(&split, policy);
-    assert_eq!(pair.a.merge(&split.theirs, &split.ours, policy).unwrap(), reverse);
+    assert_eq!(merge(pair.a.as_mut(), &split.theirs, &split.ours, policy).unwrap(), reverse);
     assert_eq!(pair.merge(&split, policy), outcome, "a second time");
     assert_ne!(outcome, reverse);
 }
@@ -49,9 +49,12 @@ pub(crate) fn commits_are_described(pair: &mut Pair) {
 pub(crate) fn unknown_commits_are_named(pair: &mut Pair) {
     let (main, missing) = (pair.a.main().unwrap(), missing());
     let policy = ConflictPolicy::Settle;
+    let of = |ours, theirs, base: CommitHash| Merge { ours, theirs, base: base.into() };
     let errors = [
-        pair.a.merge(&main, &missing, policy).unwrap_err(),
-        pair.a.merge(&missing, &main, policy).unwrap_err(),
+        pair.a.merge(&of(main, missing, main), policy).unwrap_err(),
+        pair.a.merge(&of(missing, main, main), policy).unwrap_err(),
+        pair.a.merge(&of(main, main, missing), policy).unwrap_err(),
+        pair.a.merge_base(&main, &missing).unwrap_err(),
         pair.a.move_main(&main, &missing).unwrap_err(),
         pair.a.set_parked(&[missing]).unwrap_err(),
         pair.a.set_signature_tags(&[(missing, String::new())]).unwrap_err(),
@@ -83,7 +86,7 @@ pub(crate) fn main_waits_for_uncommitted_work(pair: &mut Pair) {
     assert_eq!(pair.a.move_main(&second, &first).unwrap(), MoveOutcome::Dirty(dirty));
     assert_eq!(query(pair.a.as_ref(), "SELECT * FROM t ORDER BY id"), json!([[1, 1], [7, 7]]));
     // Merging and fetching go on meanwhile.
-    let outcome = pair.a.merge(&first, &second, ConflictPolicy::Settle).unwrap();
+    let outcome = merge(pair.a.as_mut(), &first, &second, ConflictPolicy::Settle).unwrap();
     assert!(matches!(outcome, MergeOutcome::Merged { .. }), "{outcome:?}");
     assert_eq!(query(pair.a.as_ref(), "SELECT count(*) FROM t"), json!([[2]]));
 }

@@ -9,18 +9,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use doltswarm_core::commit::{
-    ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message,
+    ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, merge_message,
 };
 use doltswarm_core::id::{ChunkHash, CommitHash};
 use serde_json::{Value as Json, json};
 
 use super::{
-    ChunkFormat, ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, Executed, MergeOutcome,
-    MoveOutcome, Statement,
+    ChunkFormat, ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
+    MergeOutcome, MoveOutcome, Statement,
 };
 
 pub(crate) mod bookkeeping;
 pub(crate) mod constraints;
+pub(crate) mod crossing;
 pub(crate) mod history;
 pub(crate) mod rows;
 pub(crate) mod schema;
@@ -69,6 +70,17 @@ pub(crate) struct Split {
     pub(crate) ours: CommitHash,
     /// The commit of the second database; its main stands there.
     pub(crate) theirs: CommitHash,
+}
+
+/// Merges two commits over the base that the engine itself finds.
+pub(crate) fn merge(
+    engine: &mut dyn Engine,
+    ours: &CommitHash,
+    theirs: &CommitHash,
+    policy: ConflictPolicy,
+) -> EngineResult<MergeOutcome> {
+    let base = engine.merge_base(ours, theirs)?.expect("they have a common ancestor");
+    engine.merge(&Merge { ours: *ours, theirs: *theirs, base: base.into() }, policy)
 }
 
 impl Pair {
@@ -135,8 +147,8 @@ impl Pair {
     /// Merges on both databases and requires the same outcome.
     pub(crate) fn merge(&mut self, split: &Split, policy: ConflictPolicy) -> MergeOutcome {
         let mains = [self.a.main().unwrap(), self.b.main().unwrap()];
-        let outcome = self.a.merge(&split.ours, &split.theirs, policy).unwrap();
-        let other = self.b.merge(&split.ours, &split.theirs, policy).unwrap();
+        let [outcome, other] = [&mut self.a, &mut self.b]
+            .map(|engine| merge(engine.as_mut(), &split.ours, &split.theirs, policy).unwrap());
         assert_eq!(outcome, other, "the two databases disagree");
         assert_eq!(mains, [self.a.main().unwrap(), self.b.main().unwrap()], "main moved");
         for engine in [&mut self.a, &mut self.b] {
@@ -304,6 +316,11 @@ macro_rules! conformance_tests {
                 readers_see_whole_moves, parked_heads_outlive_garbage_collection,
                 signature_tags_are_kept, tables_that_changed, rows_that_changed,
                 a_dropped_column_is_in_the_difference, merging_works_after_garbage_collection,
+            }
+            crossing::{
+                a_deleted_row_stays_deleted, cells_merge_over_a_base_of_two,
+                both_change_a_cell_of_the_base, conflicts_of_a_base_take_none_away,
+                a_resolution_holds_over_a_base_of_two, a_base_that_is_told_gives_the_same_tables,
             }
             writing::{
                 a_commit_says_what_it_did, nothing_changed_is_no_commit,

@@ -202,6 +202,6 @@ pub(crate) fn nothing_to_merge(pair: &mut Pair) {
     use super::{MergeOutcome, Side};
     let first = pair.exec(Side::A, TABLE);
     let second = pair.exec(Side::A, "UPDATE t SET a = 1");
-    let outcome = pair.a.merge(&second, &first, ConflictPolicy::Settle).unwrap();
+    let outcome = super::merge(pair.a.as_mut(), &second, &first, ConflictPolicy::Settle).unwrap();
     assert_eq!(outcome, MergeOutcome::Merged { commit: second, conflicts: 0 });
 }

@@ -5,19 +5,23 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use doltswarm_core::id::ChunkHash;
+use doltswarm_core::id::{ChunkHash, CommitHash};
 
+use super::commit::hash_value;
 use super::ingest::KEPT;
 use super::moving::FOLD;
 use super::options::DoltOptions;
-use super::refs::PARKED;
+use super::refs::{PARKED, drop_branch};
 use super::remotes;
 use super::session::{During, Link, Losses, Purpose, Session, text};
-use super::store::{Spool, commit_from_text};
+use super::store::{Spool, commit_from_text, commit_text};
 use crate::engine::{ChunkReader, EngineResult};
 
 /// The name of the spool among the database's remotes.
 pub(super) const REMOTE: &str = "swarm_spool";
+
+/// The branch that a commit has while it is pushed that no other branch has.
+const HELD: &str = "swarm/held";
 
 /// What fills the spool: one for each database, whoever reads it.
 pub(super) struct Pusher {
@@ -57,6 +61,25 @@ impl Pusher {
             }
         }
         self.pushed = now;
+        Ok(())
+    }
+
+    /// Lets the server push these commits and all below them, whether a branch has them or not.
+    pub(super) fn hold(&mut self, commits: &[CommitHash]) -> EngineResult<()> {
+        self.push()?;
+        for commit in commits {
+            if !self.holds(&commit_text(commit))? {
+                let link = self.session.link()?;
+                let params = [HELD.into(), hash_value(commit)];
+                link.run("CALL DOLT_BRANCH('-f', ?, ?)", &params).during("name a commit")?;
+                let params = [REMOTE.into(), format!("{HELD}:{HELD}").into()];
+                let sql = "CALL DOLT_PUSH('--force', ?, ?)";
+                remotes::point(link, REMOTE, &self.spool.url())?;
+                link.run(sql, &params).during("push into the spool")?;
+                drop_branch(link, HELD)?;
+                self.spool.refresh()?;
+            }
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Merging two commits on a private branch.
 
 use doltswarm_core::commit::{
-    ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message,
+    ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, merge_message,
 };
 use doltswarm_core::id::CommitHash;
 
@@ -10,6 +10,7 @@ use super::exec::reset;
 use super::record as book;
 use super::session::{During, Link, SqlError, number, text};
 use super::settle::{Conflicts, Settlement, Stop, impossible};
+use super::standins::{self, Sides, Ways};
 use super::store::commit_text;
 use super::triggers;
 use super::violations::{self, ADOPTING_PASSES, PASSES_MAX, Plan};
@@ -19,27 +20,32 @@ use crate::engine::{CommitMeta, EngineError, EngineResult, MergeOutcome};
 /// The branch merges are made on.
 pub(super) const BRANCH: &str = "swarm/merge";
 
-/// The two sides, and what the merge commit says.
-struct Merge<'a> {
-    ours: &'a CommitHash,
-    theirs: &'a CommitHash,
+/// What to do where the book of conflicts cannot be written.
+pub(super) const BOOK_ADVICE: &str =
+    "the table is the swarm's own: give it back the form it was founded with";
+
+/// What is merged, what the server is told to merge, and what the merge commit says.
+struct Work<'a> {
+    merge: &'a Merge,
+    /// The two sides themselves, or their stand-ins.
+    sides: Sides,
     policy: ConflictPolicy,
     words: Words,
 }
 
-/// Merges `theirs` into `ours`.
+/// Merges.
 pub(super) fn merge(
     link: &mut Link,
-    ours: &CommitHash,
-    theirs: &CommitHash,
+    ways: &Ways<'_>,
+    merge: &Merge,
     policy: ConflictPolicy,
 ) -> EngineResult<MergeOutcome> {
+    let Merge { ours, theirs, base } = merge;
     let seconds = require(link, ours)?.seconds.max(require(link, theirs)?.seconds);
-    let Some(base) = base(link, ours, theirs)? else {
-        let reason = "the two commits have no common ancestor: they are not of one database";
-        return Ok(MergeOutcome::Impossible { reason: reason.to_owned() });
-    };
-    if base == *theirs {
+    for commit in [&base.commit, &base.ancestor] {
+        require(link, commit)?;
+    }
+    if base.commit == *theirs {
         return Ok(MergeOutcome::Merged { commit: *ours, conflicts: 0 });
     }
     let words = Words::new(&CommitMeta {
@@ -48,15 +54,39 @@ pub(super) fn merge(
         message: merge_message(ours, theirs),
         seconds,
     })?;
-    match (Merge { ours, theirs, policy, words }).run(link) {
+    match run(link, ways, merge, policy, words) {
         Ok(outcome) => Ok(outcome),
         Err(Stop::Impossible(reason)) => Ok(MergeOutcome::Impossible { reason }),
         Err(Stop::Engine(error)) => Err(error),
     }
 }
 
-/// The commit both sides started from.
-pub(super) fn base(
+fn run(
+    link: &mut Link,
+    ways: &Ways<'_>,
+    merge: &Merge,
+    policy: ConflictPolicy,
+    words: Words,
+) -> Result<MergeOutcome, Stop> {
+    let Merge { ours, theirs, base } = *merge;
+    let is_own =
+        base.commit == base.ancestor && merge_base(link, &ours, &theirs)? == Some(base.commit);
+    let sides = if is_own { Sides { ours, theirs } } else { standins::make(link, merge)? };
+    let (mut commit, conflicts) = Work { merge, sides, policy, words }.run(link)?;
+    if !is_own {
+        commit = standins::stand_aside(link, ways, merge, &commit)?;
+    }
+    if require(link, &commit)?.parents == [ours, theirs] {
+        return Ok(MergeOutcome::Merged { commit, conflicts });
+    }
+    Err(Stop::Engine(EngineError::Failed {
+        what: "commit the merge",
+        message: format!("{} has other parents than the two commits merged", commit_text(&commit)),
+    }))
+}
+
+/// The commit that the server itself would compare the two sides with.
+pub(super) fn merge_base(
     link: &mut Link,
     ours: &CommitHash,
     theirs: &CommitHash,
@@ -72,9 +102,10 @@ pub(super) fn base(
     }
 }
 
-impl Merge<'_> {
-    fn run(&self, link: &mut Link) -> Result<MergeOutcome, Stop> {
-        reset(link, BRANCH, self.ours)?;
+impl Work<'_> {
+    /// Merges the sides: the commit of these, and how many conflicts it recorded.
+    fn run(&self, link: &mut Link) -> Result<(CommitHash, u64), Stop> {
+        reset(link, BRANCH, &self.sides.ours)?;
         self.words.tell(link)?;
         link.run("START TRANSACTION", &[]).during("begin a transaction")?;
         let is_clean = self.start(link)?;
@@ -83,22 +114,13 @@ impl Merge<'_> {
             true => self.commit(link, &["--allow-empty"])?,
             false => self.settle(link, &mut conflicts)?,
         };
-        if require(link, &commit)?.parents == [*self.ours, *self.theirs] {
-            return Ok(MergeOutcome::Merged { commit, conflicts });
-        }
-        Err(Stop::Engine(EngineError::Failed {
-            what: "commit the merge",
-            message: format!(
-                "{} has other parents than the two commits merged",
-                commit_text(&commit)
-            ),
-        }))
+        Ok((commit, conflicts))
     }
 
     /// Starts the merge. Returns whether the two sides agree.
     fn start(&self, link: &mut Link) -> Result<bool, Stop> {
         let sql = "CALL DOLT_MERGE('--no-ff', '--no-commit', ?)";
-        let rows = match link.rows(sql, &[hash_value(self.theirs)]) {
+        let rows = match link.rows(sql, &[hash_value(&self.sides.theirs)]) {
             Err(error) if error.is_rejection() => {
                 return Err(Stop::Impossible(format!(
                     "{}; make the table's definition the same on both sides with a new commit",
@@ -125,7 +147,7 @@ impl Merge<'_> {
     /// any, the merge is committed as it is, they are dropped, and the last commit has them again.
     fn settle(&self, link: &mut Link, conflicts: &mut u64) -> Result<CommitHash, Stop> {
         refuse_schema_conflicts(link)?;
-        let mut settlement = Settlement::new(link, self.theirs);
+        let mut settlement = Settlement::new(link, &self.merge.theirs);
         let taken = self.take_conflicts(&mut settlement)?;
         let mut flags = vec!["--allow-empty"];
         let mut whole = None;
@@ -174,7 +196,7 @@ impl Merge<'_> {
         conflicts: &mut u64,
     ) -> Result<CommitHash, Stop> {
         for pass in 0..PASSES_MAX {
-            let plans = violations::verify(link, self.ours, &commit)?;
+            let plans = violations::verify(link, &self.merge.ours, &commit)?;
             let Some(first) = plans.first() else { return Ok(commit) };
             self.park(first.table(), "the two sides together break a constraint")?;
             let records = self.pass(link, &commit, &plans, pass < ADOPTING_PASSES)?;
@@ -196,7 +218,7 @@ impl Merge<'_> {
         reset(link, BRANCH, commit)?;
         link.run("START TRANSACTION", &[]).during("begin a transaction")?;
         link.run("SET foreign_key_checks = 0", &[]).during("begin to settle")?;
-        let mut settlement = Settlement::new(link, self.theirs);
+        let mut settlement = Settlement::new(link, &self.merge.theirs);
         let changed = adopts && violations::adopt(&mut settlement, plans)?;
         if !changed {
             violations::remove(&mut settlement, plans)?;
@@ -227,8 +249,7 @@ impl Merge<'_> {
 
 fn add(link: &mut Link, records: &[Record]) -> Result<u64, Stop> {
     book::add(link, records).map_err(|error: SqlError| {
-        let advice = "the table is the swarm's own: give it back the form it was founded with";
-        impossible(error, record::TABLE, "record a conflict", advice)
+        impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE)
     })
 }
 

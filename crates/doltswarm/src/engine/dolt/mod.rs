@@ -8,11 +8,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
+use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::CommitHash;
 
 use self::chunks::{DoltChunks, Pusher};
 use self::session::{During, Losses, Purpose, Session, text};
+use self::standins::Ways;
 use self::store::Inbox;
 use super::{
     ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
@@ -37,6 +38,7 @@ mod remotes;
 mod sandbox;
 mod session;
 mod settle;
+mod standins;
 pub mod store;
 mod table;
 mod triggers;
@@ -204,18 +206,26 @@ impl Engine for Dolt {
         commit::dirty_tables(self.main.link()?)
     }
 
-    fn merge(
-        &mut self,
-        ours: &CommitHash,
-        theirs: &CommitHash,
-        policy: ConflictPolicy,
-    ) -> EngineResult<MergeOutcome> {
-        let outcome = merge::merge(self.workbench.link()?, ours, theirs, policy);
+    fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
+        let ways = Ways { inbox: &self.inbox, pusher: &self.pusher };
+        let outcome = merge::merge(self.workbench.link()?, &ways, merge, policy);
         if !matches!(outcome, Ok(MergeOutcome::Merged { .. })) {
             // The next merge starts clean.
             self.workbench.close();
         }
         outcome
+    }
+
+    fn merge_base(
+        &mut self,
+        ours: &CommitHash,
+        theirs: &CommitHash,
+    ) -> EngineResult<Option<CommitHash>> {
+        let link = self.main.link()?;
+        for commit in [ours, theirs] {
+            commit::require(link, commit)?;
+        }
+        merge::merge_base(link, ours, theirs)
     }
 
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {

@@ -14,7 +14,7 @@ use super::commit::{dirty_tables, hash_value, info, infos, parse_hash, require, 
 use super::ingest::{self, KEPT};
 use super::refs::drop_branch;
 use super::session::{During, Link, number, pause, text};
-use super::store::{Inbox, Join, commit_text};
+use super::store::{Derived, Inbox, commit_text};
 use crate::engine::{EngineError, EngineResult, MoveOutcome, Value};
 
 /// The branch that always is the fold's tip.
@@ -186,7 +186,7 @@ impl Mover<'_> {
             let mut pusher = self.pusher.lock().unwrap_or_else(PoisonError::into_inner);
             // Both are branches, so their chunks come with it.
             pusher.push()?;
-            Join::new(to, at, &mut pusher.spool())?
+            Derived::join(to, at, &mut pusher.spool())?
         };
         let commit = join.commit();
         if info(self.link, &commit)?.is_none() {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use doltswarm_core::id::CommitHash;
+
 use super::session::{During, Link, SqlError, number};
+use super::store::commit_text;
 use crate::engine::record::{Record, TABLE};
 use crate::engine::{EngineError, EngineResult};
 
@@ -68,6 +71,19 @@ pub(super) fn add(link: &mut Link, records: &[Record]) -> Result<u64, SqlError> 
         added += link.run(sql, &params)?;
     }
     Ok(added)
+}
+
+/// Makes the table what it is in `commit`, on the connection's branch.
+pub(super) fn restore(link: &mut Link, commit: &CommitHash) -> Result<(), SqlError> {
+    link.run("DELETE FROM swarm_conflicts", &[])?;
+    let sql = format!(
+        "INSERT INTO swarm_conflicts \
+         (id, kind, table_name, row_key, base, loser, winner, state) \
+         SELECT id, kind, table_name, row_key, base, loser, winner, state \
+         FROM swarm_conflicts AS OF '{}'",
+        commit_text(commit)
+    );
+    link.run(&sql, &[]).map(|_| ())
 }
 
 /// Fails where the open transaction did more to the table than resolve: rows only change, and only

@@ -10,7 +10,7 @@ use doltswarm_core::id::CommitHash;
 use super::connection::{During, hash_value, text};
 use super::ffi::Connection;
 use super::settle::Stop;
-use crate::engine::{EngineResult, Value};
+use crate::engine::EngineResult;
 
 /// What one side did to the tables since the two went apart.
 #[derive(Default)]
@@ -22,15 +22,10 @@ struct Side {
 /// Stops the merge where one side dropped a table and the other changed it.
 pub(super) fn refuse(
     connection: &Connection,
+    base: &CommitHash,
     ours: &CommitHash,
     theirs: &CommitHash,
 ) -> Result<(), Stop> {
-    let sql = "SELECT dolt_merge_base(?, ?)";
-    let rows = connection.rows(sql, &[hash_value(ours), hash_value(theirs)]);
-    let rows = rows.during("find the merge base")?;
-    let Some(base @ Value::Text(_)) = rows.first().and_then(|row| row.first()) else {
-        return Ok(());
-    };
     let their_side = side(connection, base, theirs)?;
     let our_side = side(connection, base, ours)?;
     let mut lost = our_side.dropped.intersection(&their_side.changed);
@@ -44,9 +39,9 @@ pub(super) fn refuse(
     }
 }
 
-fn side(connection: &Connection, base: &Value, tip: &CommitHash) -> EngineResult<Side> {
+fn side(connection: &Connection, base: &CommitHash, tip: &CommitHash) -> EngineResult<Side> {
     let sql = "SELECT from_table_name, to_table_name FROM dolt_diff_summary(?, ?)";
-    let rows = connection.rows(sql, &[base.clone(), hash_value(tip)]);
+    let rows = connection.rows(sql, &[hash_value(base), hash_value(tip)]);
     let mut side = Side::default();
     for row in rows.during("list the changed tables")? {
         let (from, to) = (text(row.first()), text(row.get(1)));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use doltswarm_core::commit::{
-    ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message,
+    ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, MergeBase, merge_message,
 };
 use doltswarm_core::id::CommitHash;
 
@@ -22,7 +22,8 @@ use crate::engine::{EngineError, EngineResult, MergeOutcome, Value};
 const BRANCH: &str = "swarm/merge";
 
 /// Above this height commits are merged by way of stand-ins with a short history, because the
-/// engine's search for the merge base grows with the square of the history.
+/// engine's search for the merge base grows with the square of the history. So are those whose base is
+/// not the one that the engine would find.
 ///
 /// The result is the same, byte for byte. The bound is one on the commits and not on this machine,
 /// so if it ever were not, it would still be the same on every peer.
@@ -33,6 +34,9 @@ pub(super) struct Workbench {
     path: PathBuf,
     connection: Connection,
 }
+
+/// What to do where the book of conflicts cannot be written.
+const BOOK_ADVICE: &str = "the table is the swarm's own: give it back the form it was founded with";
 
 /// The commits that the engine is told to merge: the two themselves, or their stand-ins.
 struct Sides {
@@ -55,35 +59,40 @@ impl Workbench {
         Ok(Self { path: path.to_owned(), connection })
     }
 
-    /// Merges `theirs` into `ours`, with stand-ins where one of the two is higher than `bound`.
+    /// Merges, with stand-ins where one of the two sides is higher than `bound`, or the engine would
+    /// compare them with another base.
     pub(super) fn merge(
         &self,
         history: &mut History,
-        ours: &CommitHash,
-        theirs: &CommitHash,
+        merge: &Merge,
         policy: ConflictPolicy,
         bound: u64,
     ) -> EngineResult<MergeOutcome> {
-        let connection = &self.connection;
+        let (connection, Merge { ours, theirs, base }) = (&self.connection, merge);
         let (our_info, their_info) = (require(connection, ours)?, require(connection, theirs)?);
-        let date = date::format(our_info.seconds.max(their_info.seconds))?;
-        let height = history.learn(connection, ours)?.max(history.learn(connection, theirs)?);
-        let Some(base) = history.base(ours, theirs) else {
-            let reason = "the two commits have no common ancestor: they are not of one database";
-            return Ok(MergeOutcome::Impossible { reason: reason.to_owned() });
-        };
-        if base == *theirs {
+        for commit in [&base.commit, &base.ancestor] {
+            require(connection, commit)?;
+        }
+        if base.commit == *theirs {
             return Ok(MergeOutcome::Merged { commit: *ours, conflicts: 0 });
         }
-        let sides = if height > bound {
-            self.stand_ins(&history.root(&base), &base, ours, theirs)?
+        let date = date::format(our_info.seconds.max(their_info.seconds))?;
+        let height = history.learn(connection, ours)?.max(history.learn(connection, theirs)?);
+        let is_own = history.base(ours, theirs) == Some(base.commit);
+        let sides = if height > bound || !is_own || base.ancestor != base.commit {
+            history.learn(connection, &base.commit)?;
+            match self.stand_ins(&history.root(&base.commit), merge) {
+                Ok(sides) => sides,
+                Err(Stop::Engine(error)) => return Err(error),
+                Err(Stop::Impossible(reason)) => return Ok(MergeOutcome::Impossible { reason }),
+            }
         } else {
             Sides { ours: *ours, theirs: *theirs }
         };
         self.reset(&sides.ours)?;
         let mut impossible = None;
         let merged = transaction(connection, || {
-            match self.merge_in_transaction(ours, theirs, &sides, policy, &date) {
+            match self.merge_in_transaction(merge, &sides, policy, &date) {
                 Ok(outcome) => Ok(outcome),
                 Err(Stop::Engine(error)) => Err(error),
                 Err(Stop::Impossible(reason)) => {
@@ -114,13 +123,12 @@ impl Workbench {
 
     fn merge_in_transaction(
         &self,
-        ours: &CommitHash,
-        theirs: &CommitHash,
+        merge: &Merge,
         sides: &Sides,
         policy: ConflictPolicy,
         date: &str,
     ) -> Result<MergeOutcome, Stop> {
-        let connection = &self.connection;
+        let (connection, Merge { ours, theirs, base }) = (&self.connection, merge);
         if head(connection)? != sides.ours || !dirty_tables(connection)?.is_empty() {
             return Err(Stop::Engine(EngineError::Failed {
                 what: "merge",
@@ -128,13 +136,11 @@ impl Workbench {
             }));
         }
         self.start(&sides.theirs)?;
-        dropped::refuse(connection, ours, theirs)?;
+        dropped::refuse(connection, &base.commit, ours, theirs)?;
         let mut settlement = Settlement::new(connection, &self.path, theirs);
         settle(&mut settlement, policy)?;
-        let conflicts = record::add(connection, &settlement.records).map_err(|error| {
-            let advice = "the table is the swarm's own: give it back the form it was founded with";
-            impossible(error, record::TABLE, "record a conflict", advice)
-        })?;
+        let conflicts = record::add(connection, &settlement.records)
+            .map_err(|error| impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE))?;
         if sides.ours != *ours {
             // The engine moves a branch only when no merge is open on it.
             self.commit(&sides.ours, &sides.theirs, date)?;
@@ -170,20 +176,31 @@ impl Workbench {
 
     /// Makes commits with the tables of the two and of their base, but hardly any history: the
     /// base's stand-in has a root as its parent, and is the parent of the other two.
-    fn stand_ins(
-        &self,
-        root: &CommitHash,
-        base: &CommitHash,
-        ours: &CommitHash,
-        theirs: &CommitHash,
-    ) -> EngineResult<Sides> {
-        let base = self.stand_in(base, root)?;
-        Ok(Sides { ours: self.stand_in(ours, &base)?, theirs: self.stand_in(theirs, &base)? })
+    fn stand_ins(&self, root: &CommitHash, merge: &Merge) -> Result<Sides, Stop> {
+        let base = self.base(root, &merge.base)?;
+        let [ours, theirs] = [&merge.ours, &merge.theirs].map(|side| self.stand_in(side, &base));
+        Ok(Sides { ours: ours?, theirs: theirs? })
+    }
+
+    /// Makes the base's stand-in.
+    fn base(&self, root: &CommitHash, base: &MergeBase) -> Result<CommitHash, Stop> {
+        if base.ancestor == base.commit {
+            return Ok(self.stand_in(&base.commit, root)?);
+        }
+        self.reset(&base.commit)?;
+        self.reset_soft(root)?;
+        record::restore(&self.connection, &base.ancestor)
+            .map_err(|error| impossible(error, record::TABLE, "compare the sides", BOOK_ADVICE))?;
+        Ok(self.commit_stand_in(&base.commit)?)
     }
 
     fn stand_in(&self, commit: &CommitHash, parent: &CommitHash) -> EngineResult<CommitHash> {
         self.reset(commit)?;
         self.reset_soft(parent)?;
+        self.commit_stand_in(commit)
+    }
+
+    fn commit_stand_in(&self, commit: &CommitHash) -> EngineResult<CommitHash> {
         let sql = "SELECT dolt_commit('-A', '--allow-empty', '-m', ?, '--author', ?, '--date', ?)";
         let author = format!("{MERGE_AUTHOR_NAME} <{MERGE_AUTHOR_EMAIL}>");
         let params = [format!("stands in for {commit}").into(), author.into(), "1970-01-01".into()];

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind};
+use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::CommitHash;
 
 use self::connection::{During, Purpose, check_file, open, text};
@@ -213,18 +213,25 @@ impl Engine for DoltLite {
         connection::dirty_tables(&self.main)
     }
 
-    fn merge(
+    fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
+        commit::require(&self.main, &merge.ours)?;
+        let workbench = self.workbench(&merge.ours)?;
+        let (history, bound) = (&mut self.history, self.stand_ins_above);
+        let outcome = workbench.merge(history, merge, policy, bound)?;
+        self.workbench = Some(workbench);
+        Ok(outcome)
+    }
+
+    fn merge_base(
         &mut self,
         ours: &CommitHash,
         theirs: &CommitHash,
-        policy: ConflictPolicy,
-    ) -> EngineResult<MergeOutcome> {
-        commit::require(&self.main, ours)?;
-        let workbench = self.workbench(ours)?;
-        let (history, bound) = (&mut self.history, self.stand_ins_above);
-        let outcome = workbench.merge(history, ours, theirs, policy, bound)?;
-        self.workbench = Some(workbench);
-        Ok(outcome)
+    ) -> EngineResult<Option<CommitHash>> {
+        for commit in [ours, theirs] {
+            commit::require(&self.main, commit)?;
+            self.history.learn(&self.main, commit)?;
+        }
+        Ok(self.history.base(ours, theirs))
     }
 
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {

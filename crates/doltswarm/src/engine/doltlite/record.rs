@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::connection::During;
+use doltswarm_core::id::CommitHash;
+
+use super::connection::{During, hash_value};
 use super::ffi::{Connection, SqliteError};
 use crate::engine::{EngineError, EngineResult};
 
@@ -53,4 +55,14 @@ pub(super) fn add(connection: &Connection, records: &[Record]) -> Result<u64, Sq
         connection.run(sql, &params)?;
     }
     Ok(connection.total_changes() - before)
+}
+
+/// Makes the table what it is in `commit`.
+pub(super) fn restore(connection: &Connection, commit: &CommitHash) -> Result<(), SqliteError> {
+    connection.run("DELETE FROM swarm_conflicts", &[])?;
+    let sql = "INSERT INTO swarm_conflicts \
+               (id, kind, table_name, row_key, base, loser, winner, state) \
+               SELECT id, kind, table_name, row_key, base, loser, winner, state \
+               FROM dolt_at_swarm_conflicts(?)";
+    connection.run(sql, &[hash_value(commit)])
 }

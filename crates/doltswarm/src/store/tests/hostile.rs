@@ -103,11 +103,13 @@ prop_compose! {
     fn any_commit()(
         hash in any::<[u8; 20]>(),
         builds_on in prop::collection::btree_set(any::<[u8; 20]>(), 0..20),
+        made_on in prop::option::of(any::<[u8; 20]>()),
         signer in any::<[u8; 32]>(),
     ) -> UserCommit {
         UserCommit {
             hash: CommitHash::from_bytes(hash),
             builds_on: builds_on.into_iter().map(CommitHash::from_bytes).collect(),
+            made_on: made_on.map(CommitHash::from_bytes),
             signer: PeerId::from_bytes(signer),
         }
     }

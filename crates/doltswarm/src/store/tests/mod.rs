@@ -39,7 +39,7 @@ fn founding() -> Founding {
 /// Commit `n` on top of commit `n - 1`; 0 is the founding commit.
 fn commit(n: u64) -> UserCommit {
     let builds_on = n.checked_sub(1).map(hash).into_iter().collect();
-    UserCommit { hash: hash(n), builds_on, signer: peer(n % 3) }
+    UserCommit { hash: hash(n), builds_on, made_on: None, signer: peer(n % 3) }
 }
 
 fn signed(commit: &UserCommit) -> SignedCommit {
@@ -108,9 +108,15 @@ fn unfinished_creation_is_no_node_and_is_taken_over() {
 fn commits_come_back_parents_first_with_their_signatures() {
     let (dir, store) = new_store();
     add(&store, &commits(0..3)).unwrap();
-    let merge = UserCommit { hash: hash(9), builds_on: vec![hash(1), hash(2)], signer: peer(5) };
+    let merge = UserCommit {
+        hash: hash(9),
+        builds_on: vec![hash(1), hash(2)],
+        made_on: Some(hash(12)),
+        signer: peer(5),
+    };
     // Hashes say nothing about the order: 5 comes on top of 9.
-    let last = UserCommit { hash: hash(5), builds_on: vec![hash(9)], signer: peer(5) };
+    let last =
+        UserCommit { hash: hash(5), builds_on: vec![hash(9)], made_on: None, signer: peer(5) };
     add(&store, &[merge.clone(), last.clone()]).unwrap();
     add(&store, &commits(1..3)).expect("known commits are skipped");
 
@@ -128,10 +134,15 @@ fn commits_come_back_parents_first_with_their_signatures() {
 fn refused_commits_leave_nothing_behind() {
     let (_dir, store) = new_store();
     add(&store, &commits(0..2)).unwrap();
-    let orphan = UserCommit { hash: hash(50), builds_on: vec![hash(49)], signer: peer(1) };
-    let unsorted =
-        UserCommit { hash: hash(51), builds_on: vec![hash(1), hash(0)], signer: peer(1) };
-    let root = UserCommit { hash: hash(52), builds_on: vec![], signer: peer(1) };
+    let orphan =
+        UserCommit { hash: hash(50), builds_on: vec![hash(49)], made_on: None, signer: peer(1) };
+    let unsorted = UserCommit {
+        hash: hash(51),
+        builds_on: vec![hash(1), hash(0)],
+        made_on: None,
+        signer: peer(1),
+    };
+    let root = UserCommit { hash: hash(52), builds_on: vec![], made_on: None, signer: peer(1) };
     for bad in [orphan, unsorted, root] {
         let both = [commit(2), bad];
         assert!(matches!(add(&store, &both), Err(StoreError::Invalid { .. })), "{both:?}");
@@ -184,6 +195,7 @@ fn clones_share_the_file_from_many_threads() {
                     let commit = UserCommit {
                         hash: hash(number),
                         builds_on: vec![if n == 0 { hash(0) } else { hash(number - 1) }],
+                        made_on: None,
                         signer: peer(thread),
                     };
                     if n % 10 == 0 {

@@ -17,7 +17,7 @@ use doltswarm_core::limits::{DOLT_CLOSURE_NODE_KEYS_MAX, HASH_BYTES};
 use super::build::Builder;
 use super::hash::{hash_of, text};
 use super::message::{CLOSURE_KEY_BYTES, Kind, node};
-use super::{corrupt, join::Chunks};
+use super::{corrupt, derived::Chunks};
 use crate::engine::{ChunkReader, EngineResult};
 
 /// An ancestor: its height, then its hash.

@@ -12,12 +12,12 @@ mod archive;
 mod build;
 mod closure;
 mod commit;
+mod derived;
 mod flatbuffer;
 mod format;
 mod hash;
 mod inbox;
 mod index;
-mod join;
 mod manifest;
 mod message;
 mod record;
@@ -29,10 +29,10 @@ mod table_file;
 mod tests;
 
 pub use commit::DoltCommit;
+pub use derived::Derived;
 pub use format::DoltFormat;
 pub use hash::{commit_from_text, commit_text};
 pub use inbox::{Filled, Inbox};
-pub use join::Join;
 pub use spool::Spool;
 
 use crate::engine::ChunkSource;

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::{Dolt, DoltOptions, Password};
 use super::server::{self, Server, connect};
 use super::{options, pair_at};
-use crate::engine::conformance::{Side, meta_at, query};
+use crate::engine::conformance::{Side, merge, meta_at, query};
 use crate::engine::{Engine, EngineError, MergeOutcome, MoveOutcome};
 
 const TABLE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 0)";
@@ -33,7 +33,8 @@ fn main_goes_to_a_join_commit_and_counts_as_the_tip() {
     let split = pair.split(TABLE, "INSERT INTO t VALUES (2, 2)", "INSERT INTO t VALUES (3, 3)");
     let policy = ConflictPolicy::Settle;
     let [first, second] = [(split.ours, split.theirs), (split.theirs, split.ours)].map(|(o, t)| {
-        let MergeOutcome::Merged { commit, .. } = pair.a.merge(&o, &t, policy).unwrap() else {
+        let MergeOutcome::Merged { commit, .. } = merge(pair.a.as_mut(), &o, &t, policy).unwrap()
+        else {
             panic!("the merge is said to be impossible")
         };
         commit

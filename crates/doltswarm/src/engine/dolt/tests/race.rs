@@ -11,7 +11,7 @@ use mysql::prelude::Queryable;
 
 use super::pair_at;
 use super::server::connect;
-use crate::engine::conformance::{Pair, Side, query};
+use crate::engine::conformance::{Pair, Side, merge, query};
 use crate::engine::dolt::{DoltOptions, store};
 use crate::engine::{EngineError, MergeOutcome, MoveOutcome};
 
@@ -74,7 +74,7 @@ struct Mover<'a> {
 
 impl Mover<'_> {
     fn merge(&mut self, ours: &CommitHash, theirs: &CommitHash) -> CommitHash {
-        match self.pair.a.merge(ours, theirs, ConflictPolicy::Settle).unwrap() {
+        match merge(self.pair.a.as_mut(), ours, theirs, ConflictPolicy::Settle).unwrap() {
             MergeOutcome::Merged { commit, .. } => commit,
             outcome => panic!("{outcome:?}"),
         }
@@ -144,7 +144,7 @@ fn commits_of_others_during_moves_are_never_lost() {
     let late = pair.exec(Side::B, "INSERT INTO t VALUES (4, 4)");
     pair.transfer(Side::B, &late);
     let main = pair.a.main().unwrap();
-    let outcome = pair.a.merge(&main, &split.theirs, ConflictPolicy::Settle).unwrap();
+    let outcome = merge(pair.a.as_mut(), &main, &split.theirs, ConflictPolicy::Settle).unwrap();
     let MergeOutcome::Merged { commit, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(pair.a.move_main(&main, &commit).unwrap(), MoveOutcome::Moved);
     let stop = AtomicBool::new(false);

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::super::DoltLite;
 use super::super::ffi::Connection;
 use super::pair;
-use crate::engine::conformance::{Pair, Side, breaking_after, meta_at, query};
+use crate::engine::conformance::{Pair, Side, breaking_after, merge, meta_at, query};
 use crate::engine::{Engine, EngineError, MergeOutcome, Statement};
 use doltswarm_core::commit::ConflictPolicy;
 use doltswarm_core::id::CommitHash;
@@ -342,7 +342,7 @@ fn a_mess_on_the_merge_branch_is_cleared() {
     engine.move_main(&ours, &base).unwrap();
     let theirs = commit(&mut engine, "UPDATE t SET a = 2");
     let policy = ConflictPolicy::Settle;
-    let outcome = engine.merge(&ours, &theirs, policy).unwrap();
+    let outcome = merge(&mut engine, &ours, &theirs, policy).unwrap();
     assert!(matches!(outcome, MergeOutcome::Merged { conflicts: 1, .. }));
     let other = Connection::open(&path, false).unwrap();
     other
@@ -351,7 +351,7 @@ fn a_mess_on_the_merge_branch_is_cleared() {
              SELECT dolt_add('junk')",
         )
         .unwrap();
-    assert_eq!(engine.merge(&ours, &theirs, policy).unwrap(), outcome);
+    assert_eq!(merge(&mut engine, &ours, &theirs, policy).unwrap(), outcome);
     // A merge that was begun and never ended.
     let side = commit(&mut engine, "INSERT INTO t VALUES (9, 9)");
     other
@@ -363,11 +363,11 @@ fn a_mess_on_the_merge_branch_is_cleared() {
         .unwrap();
     let open = other.rows("SELECT is_merging FROM dolt_merge_status", &[]).unwrap();
     assert_eq!(open, [[1.into()]]);
-    assert_eq!(engine.merge(&ours, &theirs, policy).unwrap(), outcome);
+    assert_eq!(merge(&mut engine, &ours, &theirs, policy).unwrap(), outcome);
     other.batch("SELECT dolt_checkout('main'); SELECT dolt_branch('-D', 'swarm/merge')").unwrap();
     drop(other);
-    engine.merge(&ours, &theirs, policy).unwrap_err();
-    assert_eq!(engine.merge(&ours, &theirs, policy).unwrap(), outcome);
+    merge(&mut engine, &ours, &theirs, policy).unwrap_err();
+    assert_eq!(merge(&mut engine, &ours, &theirs, policy).unwrap(), outcome);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::connection::{Purpose, open};
 use super::pair_at;
-use crate::engine::conformance::{Pair, Side, Split};
+use crate::engine::conformance::{Pair, Side, Split, merge};
 use crate::engine::{EngineError, MergeOutcome};
 use doltswarm_core::commit::ConflictPolicy;
 
@@ -105,8 +105,10 @@ fn meet(seed: u64, rounds: u32) {
         let direction = dice.below(2) == 0;
         let split =
             if direction { Split { ours, theirs } } else { Split { ours: theirs, theirs: ours } };
-        let outcome = pair.a.merge(&split.ours, &split.theirs, ConflictPolicy::Settle).unwrap();
-        let other = pair.b.merge(&split.ours, &split.theirs, ConflictPolicy::Settle).unwrap();
+        let outcome =
+            merge(pair.a.as_mut(), &split.ours, &split.theirs, ConflictPolicy::Settle).unwrap();
+        let other =
+            merge(pair.b.as_mut(), &split.ours, &split.theirs, ConflictPolicy::Settle).unwrap();
         assert_eq!(outcome, other, "seed {seed}, round {round}");
         let MergeOutcome::Merged { commit, .. } = outcome else {
             panic!("seed {seed}, round {round}: {outcome:?}")

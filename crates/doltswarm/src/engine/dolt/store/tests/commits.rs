@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::closure::{Closures, keys_of};
-use super::super::join::Chunks;
-use super::super::{DoltCommit, Inbox, Join, Spool, commit_text};
+use super::super::derived::Chunks;
+use super::super::{Derived, DoltCommit, Inbox, Spool, commit_text};
 use super::cli::Repo;
 use super::real::{push, spool, walk};
 use crate::engine::{ChunkReader, EngineError};
@@ -71,11 +71,11 @@ fn main_moves_by_fast_forward_to_a_join_commit() {
     repo.dolt(&["push", "spool", "tip"]);
     push(&repo, &mut spool);
 
-    let join = Join::new(&tip, &main, &mut spool).unwrap();
-    assert_eq!(Join::new(&tip, &main, &mut spool).unwrap().commit(), join.commit());
-    assert_ne!(Join::new(&main, &tip, &mut spool).unwrap().commit(), join.commit());
+    let join = Derived::join(&tip, &main, &mut spool).unwrap();
+    assert_eq!(Derived::join(&tip, &main, &mut spool).unwrap().commit(), join.commit());
+    assert_ne!(Derived::join(&main, &tip, &mut spool).unwrap().commit(), join.commit());
     let absent = doltswarm_core::id::CommitHash::from_bytes([1; 20]);
-    let error = Join::new(&absent, &main, &mut spool).unwrap_err();
+    let error = Derived::join(&absent, &main, &mut spool).unwrap_err();
     assert!(matches!(error, EngineError::NoSuchCommit(commit) if commit == absent));
 
     let inbox = Inbox::open(dir.path().join("inbox")).unwrap();
@@ -114,6 +114,6 @@ fn main_moves_by_fast_forward_to_a_join_commit() {
     ancestors.insert(merged);
     assert_eq!(ancestors, logged);
     let parents = commit(&mut spool, join.commit());
-    assert_eq!(Join::parents_of(&parents), Some((tip, main)));
-    assert_eq!(Join::parents_of(&info), None);
+    assert_eq!(Derived::parents_of(&parents), Some((tip, main)));
+    assert_eq!(Derived::parents_of(&info), None);
 }

@@ -1,12 +1,16 @@
-//! Join commits: how main moves where the fold's tip does not descend from it.
+//! Commits that the node itself makes, because the server would not.
 //!
-//! Main can only be moved safely by fast-forward. So where the fold's tip is not above main, a commit
-//! is made that is above both and has the tip's tables: its parents are the tip and the old main. It
-//! is a pure function of the two, never signed and never a head.
+//! *Join commits*: how main moves where the fold's tip does not descend from it. Main can only be moved
+//! safely by fast-forward. So where the fold's tip is not above main, a commit is made that is above
+//! both and has the tip's tables: its parents are the tip and the old main. It is a pure function of the
+//! two, never signed and never a head.
+//!
+//! *Merge commits* whose base is not the one that the server would find: the server merges stand-ins,
+//! and the tables that this gives become those of a commit on the two sides themselves.
 
 use std::collections::BTreeMap;
 
-use doltswarm_core::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, join_message};
+use doltswarm_core::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, join_message, merge_message};
 use doltswarm_core::id::{ChunkHash, CommitHash};
 
 use super::closure::Closures;
@@ -18,17 +22,17 @@ use crate::engine::{ChunkReader, EngineError, EngineResult};
 /// Chunks that are not in any store yet.
 pub(super) type Chunks = BTreeMap<ChunkHash, Vec<u8>>;
 
-/// A join commit and the chunks it needs that the database may lack.
+/// A derived commit and the chunks it needs that the database may lack.
 ///
 /// It is brought into the database like a pull: it is the source with which an
 /// [`Inbox`](super::Inbox) is filled.
 #[derive(Debug, Clone)]
-pub struct Join {
+pub struct Derived {
     commit: CommitHash,
     chunks: Chunks,
 }
 
-impl Join {
+impl Derived {
     /// Makes the commit that joins main, at `main`, to the fold's tip. Both must be in `chunks`.
     ///
     /// The same two commits give the same bytes on every peer.
@@ -36,22 +40,47 @@ impl Join {
     /// # Errors
     ///
     /// [`EngineError::NoSuchCommit`] where one of them is not there.
-    pub fn new(
+    pub fn join(
         tip: &CommitHash,
         main: &CommitHash,
         chunks: &mut dyn ChunkReader,
     ) -> EngineResult<Self> {
-        let at_tip = read(tip, chunks)?;
-        let at_main = read(main, chunks)?;
+        Self::new([tip, main], tip, join_message(tip, main), chunks)
+    }
+
+    /// Makes the merge commit of `theirs` into `ours` with the tables of the commit `tables`: what the
+    /// server commits where it finds the base by itself. All three must be in `chunks`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NoSuchCommit`] where one of them is not there.
+    pub fn merge(
+        ours: &CommitHash,
+        theirs: &CommitHash,
+        tables: &CommitHash,
+        chunks: &mut dyn ChunkReader,
+    ) -> EngineResult<Self> {
+        Self::new([ours, theirs], tables, merge_message(ours, theirs), chunks)
+    }
+
+    fn new(
+        parents: [&CommitHash; 2],
+        tables: &CommitHash,
+        message: String,
+        chunks: &mut dyn ChunkReader,
+    ) -> EngineResult<Self> {
+        let root = read(tables, chunks)?.root;
+        let [first, second] = parents;
+        let (at_first, at_second) = (read(first, chunks)?, read(second, chunks)?);
         let mut closures = Closures { chunks, made: Chunks::new() };
-        let mut ancestors = closures.difference(at_main.closure, at_tip.closure)?;
-        ancestors.extend([(at_tip.height, *tip), (at_main.height, *main)]);
-        let closure = closures.with(at_tip.closure, &ancestors)?;
-        let height = at_tip.height.max(at_main.height).checked_add(1);
-        let millis = at_tip.author_millis.max(at_main.author_millis);
+        let mut ancestors = closures.difference(at_second.closure, at_first.closure)?;
+        ancestors.extend([(at_first.height, *first), (at_second.height, *second)]);
+        let closure = closures.with(at_first.closure, &ancestors)?;
+        let height = at_first.height.max(at_second.height).checked_add(1);
+        let millis = at_first.author_millis.max(at_second.author_millis);
         let commit = DoltCommit {
-            parents: vec![*tip, *main],
-            root: at_tip.root,
+            parents: vec![*first, *second],
+            root,
             closure: Some(closure),
             height: height.ok_or_else(|| corrupt("a commit has no room for its height"))?,
             author_name: MERGE_AUTHOR_NAME.to_owned(),
@@ -60,7 +89,7 @@ impl Join {
             committer_name: None,
             committer_email: None,
             committer_millis: millis,
-            message: join_message(tip, main),
+            message,
             signature: None,
         };
         let chunk = commit.chunk();
@@ -86,7 +115,7 @@ impl Join {
     }
 }
 
-impl ChunkSource for Join {
+impl ChunkSource for Derived {
     fn get_many(&self, hashes: &[ChunkHash]) -> Result<Vec<Option<Vec<u8>>>, String> {
         Ok(hashes.iter().map(|hash| self.chunks.get(hash).cloned()).collect())
     }
