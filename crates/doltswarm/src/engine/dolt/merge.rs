@@ -36,7 +36,7 @@ struct Work<'a> {
 /// Merges.
 pub(super) fn merge(
     link: &mut Link,
-    ways: &Ways<'_>,
+    ways: &mut Ways<'_>,
     merge: &Merge,
     policy: ConflictPolicy,
 ) -> EngineResult<MergeOutcome> {
@@ -63,7 +63,7 @@ pub(super) fn merge(
 
 fn run(
     link: &mut Link,
-    ways: &Ways<'_>,
+    ways: &mut Ways<'_>,
     merge: &Merge,
     policy: ConflictPolicy,
     words: Words,

@@ -207,8 +207,9 @@ impl Engine for Dolt {
     }
 
     fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
-        let ways = Ways { inbox: &self.inbox, pusher: &self.pusher };
-        let outcome = merge::merge(self.workbench.link()?, &ways, merge, policy);
+        let main = self.main.link()?;
+        let mut ways = Ways { main, inbox: &self.inbox, pusher: &self.pusher };
+        let outcome = merge::merge(self.workbench.link()?, &mut ways, merge, policy);
         if !matches!(outcome, Ok(MergeOutcome::Merged { .. })) {
             // The next merge starts clean.
             self.workbench.close();

@@ -31,6 +31,8 @@ pub(super) struct Sides {
 
 /// How chunks get out of the server and into it.
 pub(super) struct Ways<'a> {
+    /// A connection that sees at once what it fetched: on that of a merge a transaction is open.
+    pub(super) main: &'a mut Link,
     pub(super) inbox: &'a Inbox,
     pub(super) pusher: &'a Mutex<Pusher>,
 }
@@ -82,7 +84,7 @@ fn commit(link: &mut Link, of: &CommitHash) -> EngineResult<CommitHash> {
 /// Makes the merge commit of the two sides with the tables of `tables`, where the branch is now.
 pub(super) fn stand_aside(
     link: &mut Link,
-    ways: &Ways<'_>,
+    ways: &mut Ways<'_>,
     merge: &Merge,
     tables: &CommitHash,
 ) -> EngineResult<CommitHash> {
@@ -92,9 +94,9 @@ pub(super) fn stand_aside(
         Derived::merge(&merge.ours, &merge.theirs, tables, &mut pusher.spool())?
     };
     let commit = derived.commit();
-    if info(link, &commit)?.is_none() {
+    if info(ways.main, &commit)?.is_none() {
         ways.inbox.fill(&commit, &derived)?;
-        ingest::fetch(link, ways.inbox, &commit)?;
+        ingest::fetch(ways.main, ways.inbox, &commit)?;
         ways.inbox.clear()?;
     }
     // As every merge does, it leaves the branch where the merge is.
