@@ -1,9 +1,7 @@
 //! Many clients write to every node's database while the others' work arrives: nothing that one of
 //! them saw committed may be lost, reverted, or mixed with what nobody committed.
 //!
-//! `DOLTSWARM_STRESS_SECONDS` says how long they write (5). With `DOLTSWARM_STRESS_DELETES` set they
-//! also delete rows, which is known to fail: where two heads have several newest common ancestors, a
-//! merge from one of them can bring back a row that was deleted after another.
+//! `DOLTSWARM_STRESS_SECONDS` says how long they write (5).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -54,16 +52,14 @@ struct Writer {
     random: u64,
     /// Whether it commits only the tables it names, so that others' uncommitted rows stay so.
     names_tables: bool,
-    deletes: bool,
     seen: Seen,
 }
 
 impl Writer {
     fn new(home: &Home, number: u64, names_tables: bool) -> Self {
         let random = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(number + 1);
-        let deletes = std::env::var_os("DOLTSWARM_STRESS_DELETES").is_some();
         let seen = Seen::default();
-        Self { conn: connect(home), number, random, names_tables, deletes, seen }
+        Self { conn: connect(home), number, random, names_tables, seen }
     }
 
     fn random(&mut self, below: u64) -> u64 {
@@ -83,7 +79,7 @@ impl Writer {
         let note = format!("w{} {word}", self.number);
         let row = Some((value, note.clone()));
         match known.contains_key(&id) {
-            true if self.deletes && self.random(4) == 0 => {
+            true if self.random(4) == 0 => {
                 (format!("DELETE FROM own WHERE id = {id}"), id, None)
             }
             true => {
