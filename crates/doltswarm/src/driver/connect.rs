@@ -78,6 +78,7 @@ impl Driver {
         let now = self.now();
         match event {
             NetEvent::Connected { peer, addr } => {
+                self.linked.insert(peer);
                 self.dialer.handle_connected(now, peer);
                 if let Some(addr) = addr {
                     self.learn_addresses(peer, &[addr]);
@@ -85,6 +86,7 @@ impl Driver {
                 self.greet(peer);
             }
             NetEvent::Disconnected { peer } => {
+                self.linked.remove(&peer);
                 self.greeted.remove(&peer);
                 self.grants_digest_told.remove(&peer);
                 self.dialer.handle_disconnected(now, peer);
@@ -181,7 +183,7 @@ impl Driver {
         Ok(())
     }
 
-    /// A peer of this swarm is connected: in either direction the first good hello counts.
+    /// A peer of this swarm said a good hello: in either direction the first one counts.
     pub(super) fn welcome(&mut self, peer: PeerId, hello: &Hello) {
         self.heard(peer);
         let addresses: Vec<SocketAddr> =
@@ -197,7 +199,10 @@ impl Driver {
         if hello.grants_digest != self.shared.membership().digest() {
             self.ask_grants(peer);
         }
-        if self.greeted.insert(peer) {
+        // A hello may arrive after the end of its connection, and nobody would tell of that end again:
+        // the peer would seem to be there for ever. One that arrives before its connection is told
+        // loses nothing, because that is greeted then.
+        if self.linked.contains(&peer) && self.greeted.insert(peer) {
             let now = self.now();
             self.node.handle_connected(now, peer);
         }

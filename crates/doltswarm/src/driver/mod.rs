@@ -19,6 +19,8 @@ mod recover;
 mod service;
 mod sidecar;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -116,6 +118,9 @@ pub(crate) struct Driver {
     inputs: mpsc::UnboundedReceiver<Input>,
     dialer: Dialer,
     known: BTreeMap<PeerId, Known>,
+    /// The peers with a connection, as the network tells it.
+    linked: BTreeSet<PeerId>,
+    /// Of those, the ones that said a good hello: the core knows them as connected.
     greeted: BTreeSet<PeerId>,
     grants_digest_told: BTreeMap<PeerId, [u8; 32]>,
     pending: Vec<command::PendingPull>,
@@ -152,6 +157,7 @@ impl Driver {
             inputs,
             dialer: Dialer::new(seed),
             known,
+            linked: BTreeSet::new(),
             greeted: BTreeSet::new(),
             grants_digest_told: BTreeMap::new(),
             pending: Vec::new(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::endpoint::CloseCode;
 use super::io::Caller;
-use super::registry::{Live, Verdict};
+use super::registry::{Live, Registry, Verdict};
 
 /// A word at the beginning of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) enum Parted {
 }
 
 /// Agrees with the other side on whether to keep a new connection. `inbound`: the other side dialled.
-/// The caller limits the time. Dropped halfway it leaves a connection that closes with its last handle.
+/// The caller limits the time. Dropped halfway it leaves no connection.
 pub(crate) async fn agree(
     inner: &Inner,
     connection: Connection,
@@ -74,10 +74,9 @@ pub(crate) async fn agree(
         }
         let kept = inner.registry.decide(connection, caller, inbound);
         let (live, verdict) = kept.map_err(Parted::Here)?;
-        if let Err(parted) = say(&live.connection, Word::Keep(verdict)).await {
-            inner.registry.gone(&live);
-            return Err(parted);
-        }
+        let mut unsaid = Unsaid { registry: &inner.registry, live: Some(live.clone()) };
+        say(&live.connection, Word::Keep(verdict)).await?;
+        unsaid.live = None;
         Ok(live)
     } else {
         if inbound {
@@ -85,6 +84,22 @@ pub(crate) async fn agree(
         }
         let Word::Keep(verdict) = hear(&connection).await? else { return nonsense(&connection) };
         inner.registry.follow(connection, caller, verdict).map_err(Parted::Here)
+    }
+}
+
+/// A connection that is kept here, until the other side is told. It is let go where that fails or
+/// takes too long: nobody serves it yet, so nobody would see its end.
+struct Unsaid<'a> {
+    registry: &'a Registry,
+    live: Option<Arc<Live>>,
+}
+
+impl Drop for Unsaid<'_> {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take() {
+            CloseCode::Failed.close(&live.connection);
+            self.registry.gone(&live);
+        }
     }
 }
 

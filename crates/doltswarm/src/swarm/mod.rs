@@ -84,6 +84,12 @@ impl std::fmt::Debug for Swarm {
 }
 
 impl Swarm {
+    /// What the node's parts share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
     /// This peer.
     pub fn peer_id(&self) -> PeerId {
         self.inner.shared.identity.peer_id()

@@ -126,6 +126,37 @@ async fn two_that_dial_each_other_at_once_end_with_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_that_was_overtaken_does_not_disturb_the_connection_that_overtook_it() {
+    // The one that decides is dialled: it would take the late dial for a sign that the peer lost what
+    // the two had.
+    let mut a = Peer::start(1).await;
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    let mut b = Peer::on(Node::new("b"), 2, 0).await;
+    assert!(b.id < a.id, "the keys are the wrong way round");
+    b.net.close().await;
+    // Nobody answers at first.
+    let (net, id) = (a.net.clone(), b.id);
+    let early = tokio::spawn(async move { net.connect(id, &[address]).await });
+    let mut bytes = [0; 2_048];
+    let heard = tokio::task::spawn_blocking(move || free.recv_from(&mut bytes).map(|_| ()));
+    heard.await.unwrap().unwrap();
+    eventually("the port is free", || UdpSocket::bind(address).is_ok()).await;
+    b = Peer::on(Node::new("b"), 2, address.port()).await;
+    a.admit(&b);
+    b.admit(&a);
+    b.dial(&a).await;
+    assert_eq!(early.await.unwrap(), Ok(()));
+    assert!(matches!(event(&mut a.events).await, NetEvent::Connected { .. }));
+    assert!(matches!(event(&mut b.events).await, NetEvent::Connected { .. }));
+    // As long as the early dial could go on.
+    let more = tokio::time::timeout(DIAL_TIMEOUT, b.events.recv()).await;
+    assert!(more.is_err(), "{more:?}");
+    assert!(a.events.try_recv().is_err());
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_hear_of_a_disconnect_and_calls_say_so() {
     let (mut a, mut b) = connected().await;
     a.net.link(b.id).request_head().await.unwrap();

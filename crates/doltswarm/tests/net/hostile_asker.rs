@@ -7,14 +7,15 @@ use bytes::Bytes;
 use doltswarm::core::limits::{
     ADVERT_TOLD_MAX, CHUNKS_PER_REQUEST_MAX, DOOR_BURST, HEADS_MAX, STREAMED_ANSWERS_MAX,
 };
-use doltswarm::net::DialError;
+use doltswarm::net::{DialError, NetEvent};
+use iroh::endpoint::QuicTransportConfig;
 use tonic::Code;
 
 use super::raw::pb::chunk_store_client::ChunkStoreClient;
 use super::raw::pb::door_client::DoorClient;
 use super::raw::pb::syncer_client::SyncerClient;
 use super::raw::{self, pb};
-use super::support::{Peer, close};
+use super::support::{LIMIT, Peer, close, event};
 
 fn hashes(count: usize) -> Vec<Bytes> {
     let hash = |number: usize| {
@@ -97,6 +98,22 @@ async fn messages_that_break_a_rule_are_refused_and_the_connection_goes_on() {
     assert_eq!(status.code(), Code::Unimplemented, "{status}");
 
     syncer.request_head(pb::HeadRequest::default()).await.unwrap();
+    endpoint.close().await;
+    close([host]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_cannot_be_told_that_it_is_kept_is_let_go() {
+    let mut host = Peer::start(raw::HOST).await;
+    let no_words = QuicTransportConfig::builder().max_concurrent_uni_streams(0u32.into()).build();
+    let endpoint = raw::with_transport(&[raw::MEMBERS], no_words).await;
+    let peer = raw::id(&endpoint);
+    host.node.members.lock().unwrap().insert(peer);
+    let connection = raw::dial(&endpoint, &host, raw::MEMBERS).await;
+    assert!(matches!(event(&mut host.events).await, NetEvent::Connected { .. }));
+    assert_eq!(event(&mut host.events).await, NetEvent::Disconnected { peer });
+    assert!(!host.net.is_connected(&peer));
+    tokio::time::timeout(LIMIT, connection.closed()).await.unwrap();
     endpoint.close().await;
     close([host]).await;
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use hyper_util::rt::TokioIo;
-use iroh::endpoint::{Connection, RecvStream, SendStream, presets};
+use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream, presets};
 use iroh::{Endpoint, EndpointAddr, EndpointId, RelayMode, SecretKey};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::Channel;
@@ -28,10 +28,15 @@ pub(crate) const RAW: u8 = 1;
 pub(crate) const HOST: u8 = 2;
 
 pub(crate) async fn endpoint(alpns: &[&[u8]]) -> Endpoint {
+    with_transport(alpns, QuicTransportConfig::builder().build()).await
+}
+
+pub(crate) async fn with_transport(alpns: &[&[u8]], transport: QuicTransportConfig) -> Endpoint {
     Endpoint::builder(presets::Minimal)
         .relay_mode(RelayMode::Disabled)
         .secret_key(SecretKey::from_bytes(&[RAW; 32]))
         .alpns(alpns.iter().map(|alpn| alpn.to_vec()).collect())
+        .transport_config(transport)
         .clear_ip_transports()
         .bind_addr("127.0.0.1:0")
         .unwrap()

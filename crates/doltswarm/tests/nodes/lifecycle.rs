@@ -230,3 +230,24 @@ async fn wait_and_pull_say_when_a_commit_is_elsewhere() {
     wait(&b).await;
     close([a, b]).await;
 }
+
+/// Its last words may be heard after its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_goes_as_soon_as_it_has_come_is_gone() {
+    let [home_a, home_b] = homes();
+    let a = home_a.found(SCHEMA).await;
+    home_b.join(&a, "b").await.close().await;
+    for _ in 0..10 {
+        let b = home_b.up().await;
+        eventually("b sees a", async || {
+            b.status().await.is_ok_and(|status| status.peers[0].connected)
+        })
+        .await;
+        b.close().await;
+        eventually("a sees that b is gone", async || {
+            a.status().await.is_ok_and(|status| !status.peers[0].connected)
+        })
+        .await;
+    }
+    a.close().await;
+}
