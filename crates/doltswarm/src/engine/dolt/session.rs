@@ -50,8 +50,11 @@ pub(super) enum SqlError {
     },
 }
 
-/// Words of errors that go away by themselves: another program was faster. *Measured* on Dolt 2.2.0.
-const PASSING: [&str; 4] = [
+/// Words of errors that go away by themselves: another program was faster, or the server, while
+/// databases come and go on it, lost sight of one for a moment. *Measured* on Dolt 2.2.0. None of them
+/// may be taken for a reason why two commits cannot be merged.
+const PASSING: [&str; 5] = [
+    "no root value found in session",
     "dataset head is not ancestor of commit",
     "this transaction conflicts with a committed transaction",
     "optimistic lock",
@@ -396,4 +399,17 @@ pub(super) fn number(value: Option<&Value>) -> i64 {
 /// How long to wait before the `n`-th try of something that another program was faster with.
 pub(super) fn pause(attempt: u32) {
     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_lost_sight_of_a_database_is_busy_and_refuses_nothing() {
+        let message = "no root value found in session".to_owned();
+        let error = SqlError::Server { code: 1105, message };
+        assert!(error.is_passing() && !error.is_rejection());
+        assert!(matches!(error.during("merge"), EngineError::Busy));
+    }
 }
