@@ -61,6 +61,9 @@ const PASSING: [&str; 5] = [
     "cannot update manifest",
 ];
 
+/// How the server begins its answer on a connection to a database that was dropped.
+const DROPPED: &str = "database not found";
+
 impl SqlError {
     /// Whether the server refused the statement itself: its text, a constraint, a value. The same
     /// statement on the same data fails again.
@@ -100,6 +103,9 @@ impl SqlError {
             Self::Lost(message) => EngineError::Unreachable { message },
             error if error.is_passing() => EngineError::Busy,
             error if error.is_full() => EngineError::DiskFull,
+            Self::Server { message, .. } if message.starts_with(DROPPED) => {
+                EngineError::Rejected { message: format!("the Dolt server has lost it: {message}") }
+            }
             Self::Server { message, .. } => EngineError::Failed { what, message },
         }
     }
@@ -193,6 +199,8 @@ impl Session {
 /// One connection.
 pub(super) struct Link {
     conn: mysql::Conn,
+    /// The server and the database, for messages.
+    server: String,
     lost: Option<String>,
     used: Instant,
     losses: Losses,
@@ -274,11 +282,18 @@ impl Link {
             let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);
             result.and_then(|r| drain(r, columns, changed, take))
         };
-        if let Err(SqlError::Lost(message)) = &result {
-            self.lost = Some(message.clone());
-            self.losses.0.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Err(SqlError::Lost(message)) => {
+                let message = format!(
+                    "the connection to {} was lost; is `dolt sql-server` running? ({message})",
+                    self.server
+                );
+                self.lost = Some(message.clone());
+                self.losses.0.fetch_add(1, Ordering::Relaxed);
+                Err(SqlError::Lost(message))
+            }
+            result => result,
         }
-        result
     }
 }
 
@@ -331,7 +346,8 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> 
     let opened_after = losses.count();
     let conn = mysql::Conn::new(opts).map_err(|error| refused(options, error))?;
     let (used, losses) = (Instant::now(), losses.clone());
-    let mut link = Link { conn, lost: None, used, losses, opened_after, fold: None };
+    let server = url.to_string();
+    let mut link = Link { conn, server, lost: None, used, losses, opened_after, fold: None };
     link.run(SETTINGS, &[]).during("prepare a connection")?;
     match purpose {
         Purpose::Server => {}
