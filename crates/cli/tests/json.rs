@@ -31,6 +31,7 @@ fn status_has_its_keys() {
             "in_sync",
         ],
     );
+    assert_eq!(status["database_problem"], json!(null));
     assert_eq!(status["engine"], "doltlite");
     assert_eq!(status["heads"], json!([status["main"]]));
     assert_eq!(status["parked"], json!([]));

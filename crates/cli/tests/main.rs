@@ -6,6 +6,7 @@ mod bad_input;
 mod control;
 mod crash;
 mod demo;
+mod dolt;
 mod json;
 mod node;
 mod shell;

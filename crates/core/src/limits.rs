@@ -157,6 +157,8 @@ pub const PULL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WAIT_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a status waits for neighbours to say whether they are in step.
 pub const STATUS_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a status waits for a database that is busy or hangs, before it says so instead.
+pub const STATUS_ENGINE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long opening a node waits for main to become the fold of the heads.
 pub const SETTLE_AT_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -36,10 +36,10 @@ pub mod ticket;
 pub use engine::{DoltUrl, EngineError, EngineResult, Rows, Statement, Transaction, Value};
 pub use net::RemoteChunkStore;
 pub use swarm::{
-    Conflict, ConflictCounts, DiffReport, DoltServer, EventStream, ExecError, ExecReport,
-    InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, LogEntry, MemberReport,
-    OpenError, OpenOptions, ParkedHead, PeerStatus, PeersError, PullReport, QueryError,
-    RejectedHeads, RowDiffReport, Status, Swarm, SwarmEvent, TableChange, TableDiffReport,
-    TableWatch, WaitFor, WaitReport,
+    Conflict, ConflictCounts, DatabaseProblem, DiffReport, DoltServer, EventStream, ExecError,
+    ExecReport, InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, LogEntry,
+    MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead, PeerStatus, PeersError,
+    PullReport, QueryError, RejectedHeads, RowDiffReport, Status, Swarm, SwarmEvent, TableChange,
+    TableDiffReport, TableWatch, WaitFor, WaitReport,
 };
 pub use ticket::Ticket;

@@ -18,6 +18,7 @@ use crate::render::status;
 pub(super) async fn events(context: &Context) -> CommandResult<()> {
     match client::reach(&context.dir, true).await? {
         Reached::Node(node) => from_node(context, node).await,
+        Reached::Files(error) => Err(error.into()),
         Reached::Directory(swarm) => {
             let signals = Signals::catch()?;
             output::note("the node was not up: it is, for as long as this command runs");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::BufReader;
 use tokio::net::UnixStream;
 
-use crate::control::handler::handle;
+use crate::control::handler::{handle, handle_files};
 use crate::control::protocol::{self, Greeting, Reply, Request, VERSION};
 use crate::control::socket;
 use crate::error::{CommandError, CommandResult};
@@ -31,6 +31,7 @@ pub(crate) async fn call(dir: &Path, request: Request) -> CommandResult<Value> {
             swarm.close().await;
             result
         }
+        Reached::Files(error) => handle_files(dir, &request, error),
     }
 }
 
@@ -40,6 +41,8 @@ pub(crate) enum Reached {
     Node(Connection),
     /// Nobody; so it was opened here.
     Directory(Swarm),
+    /// Nobody, and its database cannot be opened here, for this reason.
+    Files(OpenError),
 }
 
 /// Connects to the node, or opens its directory where none is up.
@@ -55,6 +58,7 @@ pub(crate) async fn reach(dir: &Path, network: bool) -> CommandResult<Reached> {
             Err(OpenError::Locked { .. }) if started.elapsed() < LOCK_TIMEOUT => {
                 tokio::time::sleep(LOCK_RETRY_DELAY).await;
             }
+            Err(error @ OpenError::Server { .. }) => return Ok(Reached::Files(error)),
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,10 +1,11 @@
 //! What a node does for each request.
 
+use std::path::Path;
 use std::time::Duration;
 
 use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
-use doltswarm::{InviteOptions, PeerStatus, Rows, Statement, Swarm, WaitFor};
+use doltswarm::{InviteOptions, NodeFiles, OpenError, PeerStatus, Rows, Statement, Swarm, WaitFor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -38,6 +39,21 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
         | Request::Pull { .. }
         | Request::Wait { .. } => handle_peers(swarm, request).await,
         Request::Events {} => Err(CommandError::failed("events are not one answer but a stream")),
+    }
+}
+
+/// Does what `request` asks where the node is not up and its database does not answer, for this reason:
+/// what the node's own files say.
+pub(crate) fn handle_files(
+    dir: &Path,
+    request: &Request,
+    error: OpenError,
+) -> CommandResult<Value> {
+    match request {
+        Request::Status {} => to_json(NodeFiles::read(dir)?.status(error.to_string())),
+        Request::Peers {} => to_json(NodeFiles::read(dir)?.peers()),
+        Request::Members {} => to_json(NodeFiles::read(dir)?.members()),
+        _ => Err(error.into()),
     }
 }
 

@@ -55,7 +55,9 @@ fn in_step(status: &Value) -> String {
         return format!("yes, with {same} of {known}");
     }
     let dirty = texts(status, "dirty");
-    let why = if !dirty.is_empty() {
+    let why = if status["database_problem"].is_object() {
+        "the database does not answer, and the node waits for it".to_owned()
+    } else if !dirty.is_empty() {
         format!("main waits for uncommitted changes in {}", dirty.join(", "))
     } else if !flag(status, "online") {
         "the node is not up: start it with `doltswarm up`".to_owned()
@@ -70,6 +72,14 @@ fn in_step(status: &Value) -> String {
 }
 
 fn needs_attention(out: &mut String, status: &Value) {
+    let problem = &status["database_problem"];
+    if problem.is_object() {
+        line(
+            out,
+            "database",
+            &format!("since {}: {}", text(problem, "since"), text(problem, "reason")),
+        );
+    }
     let dirty = texts(status, "dirty");
     if !dirty.is_empty() {
         let tables = dirty.join(", ");
@@ -136,6 +146,11 @@ mod tests {
     fn status_says_what_to_do() {
         let alone = json!({ "in_sync": true, "online": true, "peers": [], "main": "aa" });
         assert!(status(&alone).contains("doltswarm invite"));
+        let problem = json!({ "since": "2026-01-01T00:00:00Z", "reason": "gone" });
+        let gone =
+            json!({ "in_sync": false, "online": true, "peers": [], "database_problem": problem });
+        assert!(status(&gone).contains("no: the database does not answer"));
+        assert!(status(&gone).contains("database since 2026-01-01T00:00:00Z: gone"));
         let down = json!({ "in_sync": false, "online": false, "peers": [{ "id": "ab" }] });
         assert!(status(&down).contains("no: the node is not up"));
         let dirty =

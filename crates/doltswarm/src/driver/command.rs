@@ -9,13 +9,13 @@ use doltswarm_core::membership::Role;
 use doltswarm_core::node::{OpId, PeerView};
 
 use super::connect::unix_ms;
-use super::input::{Command, Input, PullStarted, Reply, StatusRead};
+use super::input::{Command, PullStarted, Reply};
 use super::{Driver, Shared};
 use crate::engine::{Engine, EngineResult, Value};
 use crate::store::Invite;
 use crate::swarm::{
-    ConflictCounts, InviteOptions, MemberReport, ParkedHead, PeerStatus, PeersError, QueryError,
-    RejectedHeads, Status, WaitFor, WaitReport,
+    ConflictCounts, DatabaseProblem, InviteOptions, MemberReport, ParkedHead, PeerStatus,
+    PeersError, RejectedHeads, Status, WaitFor, WaitReport,
 };
 use crate::ticket::Ticket;
 
@@ -32,7 +32,7 @@ pub(super) struct PendingPull {
 impl Driver {
     pub(super) fn command(&mut self, command: Command) {
         match command {
-            Command::Status { reply } => self.read_status(reply),
+            Command::Status { read, reply } => drop(reply.send(self.status(*read))),
             Command::Members { reply } => {
                 let _ = reply.send(self.members());
             }
@@ -71,20 +71,7 @@ impl Driver {
         }
     }
 
-    fn read_status(&self, reply: Reply<Result<Status, QueryError>>) {
-        let inputs = self.shared.inputs.clone();
-        // A failed post drops the reply, which the caller sees as a closing node.
-        let _ = self.shared.engine.post(move |engine| match status_of(engine) {
-            Ok(status) => {
-                let _ = inputs.send(Input::StatusRead { status: Box::new(status), reply });
-            }
-            Err(error) => {
-                let _ = reply.send(Err(error.into()));
-            }
-        });
-    }
-
-    pub(super) fn answer_status(&self, read: StatusRead, reply: Reply<Result<Status, QueryError>>) {
+    fn status(&self, read: StatusRead) -> Status {
         let shared: &Shared = &self.shared;
         let parked = self.node.parked().iter().map(|parked| ParkedHead {
             head: shared.text(&parked.head),
@@ -97,7 +84,7 @@ impl Driver {
         });
         let addresses =
             self.network.as_ref().map(|network| network.addresses()).unwrap_or_default();
-        let status = Status {
+        Status {
             swarm: shared.founding.swarm.to_string(),
             peer: shared.identity.peer_id().to_string(),
             name: shared.name.clone(),
@@ -110,14 +97,14 @@ impl Driver {
             parked: parked.collect(),
             conflicts: read.conflicts,
             peers: self.peer_statuses(),
-            in_sync: self.in_sync() && read.dirty.is_empty(),
+            in_sync: self.in_sync() && read.dirty.is_empty() && read.problem.is_none(),
             dirty: read.dirty,
+            database_problem: read.problem,
             rejected: rejected.collect(),
             commits: self.node.graph().len() as u64,
             online: self.network.is_some(),
             addresses: addresses.iter().map(SocketAddr::to_string).collect(),
-        };
-        let _ = reply.send(Ok(status));
+        }
     }
 
     fn peer_statuses(&self) -> Vec<PeerStatus> {
@@ -354,8 +341,18 @@ fn problem(
     Some(known.unwrap_or(usual).to_owned())
 }
 
+/// What the engine says for a status.
+#[derive(Debug, Default)]
+pub(crate) struct StatusRead {
+    pub(crate) state: String,
+    pub(crate) dirty: Vec<String>,
+    pub(crate) conflicts: ConflictCounts,
+    /// Why it says nothing.
+    pub(crate) problem: Option<DatabaseProblem>,
+}
+
 /// What only the engine knows of a status.
-fn status_of(engine: &mut dyn Engine) -> EngineResult<StatusRead> {
+pub(crate) fn status_of(engine: &mut dyn Engine) -> EngineResult<StatusRead> {
     let state = engine.state_hash()?;
     let dirty = engine.dirty_tables()?;
     let mut reader = engine.reader()?;
@@ -366,5 +363,5 @@ fn status_of(engine: &mut dyn Engine) -> EngineResult<StatusRead> {
         _ => 0,
     };
     let conflicts = ConflictCounts { open: number(1), total: number(0) };
-    Ok(StatusRead { state, dirty, conflicts })
+    Ok(StatusRead { state, dirty, conflicts, problem: None })
 }

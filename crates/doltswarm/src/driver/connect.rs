@@ -20,7 +20,7 @@ use crate::store::PeerEntry;
 use crate::swarm::{PeersError, SwarmEvent};
 
 /// The time of day in milliseconds since 1970; 0 where the clock is before that.
-pub(super) fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

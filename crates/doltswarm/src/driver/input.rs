@@ -10,12 +10,11 @@ use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello
 use doltswarm_core::node::OpId;
 use tokio::sync::oneshot;
 
+use super::command::StatusRead;
 use super::garbage::Collected;
 use crate::engine::{EngineError, Executed, MoveOutcome};
 use crate::net::{CallError, JoinAnswer, JoinAsk, NetEvent, Refusal};
-use crate::swarm::{
-    ExecError, ExecReport, InviteOptions, PeersError, QueryError, Status, WaitFor, WaitReport,
-};
+use crate::swarm::{ExecError, ExecReport, InviteOptions, PeersError, Status, WaitFor, WaitReport};
 use crate::ticket::Ticket;
 
 /// Commits as the engine described them, by hash.
@@ -48,8 +47,6 @@ pub(crate) enum Input {
     Greeted { peer: PeerId, result: Result<Hello, CallError> },
     /// A peer's grants arrived.
     Grants { from: PeerId, grants: Vec<Vec<u8>> },
-    /// The state of the database for a status was read.
-    StatusRead { status: Box<StatusRead>, reply: Reply<Result<Status, QueryError>> },
     /// Garbage was collected, or was not.
     GarbageCollected { result: Result<(), EngineError>, reply: Collected },
     /// A peer asks.
@@ -64,13 +61,12 @@ impl Input {
     pub(crate) fn only_looks(&self) -> bool {
         matches!(
             self,
-            Self::StatusRead { .. }
-                | Self::Command(
-                    Command::Status { .. }
-                        | Command::Members { .. }
-                        | Command::Check { .. }
-                        | Command::Signers { .. }
-                )
+            Self::Command(
+                Command::Status { .. }
+                    | Command::Members { .. }
+                    | Command::Check { .. }
+                    | Command::Signers { .. }
+            )
         )
     }
 }
@@ -95,13 +91,6 @@ pub(crate) enum FetchError {
     Rejected(String),
     /// This node could not take it: its engine or its disk failed.
     Local(String),
-}
-
-/// What the engine says for a status.
-pub(crate) struct StatusRead {
-    pub(crate) state: String,
-    pub(crate) dirty: Vec<String>,
-    pub(crate) conflicts: crate::swarm::ConflictCounts,
 }
 
 /// A peer's question, from the network's service to the driver.
@@ -153,7 +142,8 @@ pub(crate) struct Needed {
 /// The application's question.
 pub(crate) enum Command {
     Status {
-        reply: Reply<Result<Status, QueryError>>,
+        read: Box<StatusRead>,
+        reply: Reply<Status>,
     },
     Members {
         reply: Reply<Vec<crate::swarm::MemberReport>>,

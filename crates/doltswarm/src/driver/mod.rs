@@ -4,6 +4,7 @@
 //! Architecture Invariant: every decision about heads, folds, adverts, pulls and retries is the
 //! core's. The driver decides nothing that a simulator would have to know.
 
+mod absence;
 mod asked;
 mod collect;
 mod command;
@@ -36,11 +37,14 @@ use doltswarm_core::time::Time;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 
+pub(crate) use absence::{Absence, is_absence, now as time_of_day};
 pub(crate) use collect::collect;
+pub(crate) use command::{StatusRead, status_of};
+pub(crate) use connect::unix_ms;
 pub(crate) use engine_thread::{EngineHandle, Stopped};
 pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
 pub(crate) use pull::{fetch_chunks, roots, verify_signatures};
-pub(crate) use recover::{Recovered, recover, resolve, resolve_all};
+pub(crate) use recover::{Recovered, recover, resolve, resolve_all, restore_graph};
 pub(crate) use service::Service;
 
 use crate::engine::{ChunkFormat, ChunkReader};
@@ -67,6 +71,7 @@ pub(crate) struct Shared {
     /// Counts the driver's rounds in which something happened, so that a waiter looks again only then.
     pub(crate) rounds: watch::Sender<u64>,
     pub(crate) isolated: AtomicBool,
+    pub(crate) absence: Absence,
     /// How many times the engine has fetched.
     pub(crate) fetches: AtomicU64,
     /// How many pulls use the staged chunks.
@@ -261,7 +266,6 @@ impl Driver {
             Input::DialFailed { peer, reason } => self.dial_failed(peer, reason),
             Input::Greeted { peer, result } => self.greeted(peer, result),
             Input::Grants { from, grants } => self.grants_arrived(from, &grants),
-            Input::StatusRead { status, reply } => self.answer_status(*status, reply),
             Input::GarbageCollected { result, reply } => self.garbage_collected(result, reply),
             Input::Asked(asked) => self.asked(asked),
             Input::Command(Command::Close) => return true,

@@ -104,7 +104,8 @@ pub(crate) async fn recover(
     Ok(Recovered { graph, memory, main, included })
 }
 
-fn restore_graph(store: &Store) -> Result<CommitGraph, OpenError> {
+/// The graph of all accepted commits, as the store has it.
+pub(crate) fn restore_graph(store: &Store) -> Result<CommitGraph, OpenError> {
     let damaged = |what: String| OpenError::Store(what);
     let mut graph = CommitGraph::default();
     for commit in store.restore_commits().map_err(|e| damaged(e.to_string()))? {

@@ -79,7 +79,9 @@ impl Driver {
             if let Some(auto_commit) = auto_commit {
                 auto_commit.look(engine, &shared.name, &shared.identity.peer_id());
             }
-            let Ok(main) = engine.main() else { return };
+            let main = engine.main();
+            shared.absence.heard(&main);
+            let Ok(main) = main else { return };
             if main != expected
                 && let Ok(infos) = collect(engine, &shared.store, &[main])
             {

@@ -4,16 +4,18 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::limits::{DIAL_TIMEOUT, PULL_TIMEOUT, STATUS_PATIENCE, WAIT_INTERVAL};
+use doltswarm_core::limits::{
+    DIAL_TIMEOUT, PULL_TIMEOUT, STATUS_ENGINE_PATIENCE, STATUS_PATIENCE, WAIT_INTERVAL,
+};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     Conflict, DiffReport, InviteOptions, LogEntry, MemberReport, ParkedHead, PeerStatus,
     PeersError, PullReport, QueryError, RowDiffReport, Status, Swarm, TableDiffReport, WaitFor,
     WaitReport,
 };
-use crate::driver::{Command, Input, PullStarted, Reply};
+use crate::driver::{Command, Input, PullStarted, Reply, StatusRead, is_absence, status_of};
 use crate::engine::{Engine, EngineError, EngineResult, RowChange, TableDiff, Value};
 use crate::ticket::Ticket;
 
@@ -26,14 +28,40 @@ impl Swarm {
 
     /// What is going on: main, heads, what is parked or in conflict, and how the peers are.
     ///
+    /// A database that does not answer is no error: then `database_problem` says why, and what only it
+    /// knows is empty.
+    ///
     /// # Errors
     ///
-    /// [`QueryError::Engine`] where the database cannot be read.
+    /// [`QueryError::Engine`] where the database answers and cannot be read.
     pub async fn status(&self) -> Result<Status, QueryError> {
         let freshen = self.command(|reply| Command::Freshen { reply });
         // A neighbour that does not answer in time is shown as it was last heard of.
         let _ = timeout_at(Instant::now() + STATUS_PATIENCE, freshen).await;
-        self.command(|reply| Command::Status { reply }).await.ok_or(QueryError::Closed)?
+        let read = Box::new(self.read_status().await?);
+        self.command(|reply| Command::Status { read, reply }).await.ok_or(QueryError::Closed)
+    }
+
+    async fn read_status(&self) -> Result<StatusRead, QueryError> {
+        let shared = &self.inner.shared;
+        let reading = shared.engine.call(status_of);
+        let problem = match timeout(STATUS_ENGINE_PATIENCE, reading).await {
+            Err(_) => {
+                let seconds = STATUS_ENGINE_PATIENCE.as_secs();
+                shared.absence.missed(format!(
+                    "it has not answered for {seconds} s: it is busy with something long, or hangs"
+                ))
+            }
+            Ok(read) => {
+                let read = read.map_err(|_| QueryError::Closed)?;
+                shared.absence.heard(&read);
+                match read {
+                    Err(error) if is_absence(&error) => shared.absence.missed(error.to_string()),
+                    read => return Ok(read?),
+                }
+            }
+        };
+        Ok(StatusRead { problem: Some(problem), ..StatusRead::default() })
     }
 
     /// The other peers this node knows, sorted by id.

@@ -4,6 +4,7 @@ mod ask;
 mod database;
 mod error;
 mod event;
+mod files;
 mod join;
 mod layout;
 mod newcomer;
@@ -24,13 +25,15 @@ use tokio::task::JoinHandle;
 
 pub use error::{ExecError, JoinError, OpenError, PeersError, QueryError};
 pub use event::SwarmEvent;
+pub use files::NodeFiles;
 pub(crate) use open::commit_meta;
 pub use options::{
     DoltServer, InitOptions, InviteOptions, JoinOptions, JoinProgress, OpenOptions, WaitFor,
 };
 pub use report::{
-    Conflict, ConflictCounts, DiffReport, ExecReport, LogEntry, MemberReport, ParkedHead,
-    PeerStatus, PullReport, RejectedHeads, RowDiffReport, Status, TableDiffReport, WaitReport,
+    Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, LogEntry, MemberReport,
+    ParkedHead, PeerStatus, PullReport, RejectedHeads, RowDiffReport, Status, TableDiffReport,
+    WaitReport,
 };
 pub use watch::{EventStream, TableChange, TableWatch};
 

@@ -17,7 +17,9 @@ use super::database::{Database, format_of};
 use super::layout::Layout;
 use super::{DoltServer, InitOptions, Inner, OpenError, OpenOptions, Running, Swarm};
 use crate::config::{Config, ConfigError, DoltConfig};
-use crate::driver::{Driver, DriverParts, EngineHandle, Service, Shared, Stopped, recover};
+use crate::driver::{
+    Absence, Driver, DriverParts, EngineHandle, Service, Shared, Stopped, recover,
+};
 use crate::engine::{CommitMeta, Engine, EngineError};
 use crate::identity::{Identity, IdentityError};
 use crate::lock::DirLock;
@@ -301,6 +303,7 @@ impl Parts {
             inputs,
             rounds: watch::Sender::new(0),
             isolated: AtomicBool::new(false),
+            absence: Absence::default(),
             fetches: AtomicU64::new(0),
             pulls: Mutex::new(0),
         });

@@ -31,6 +31,10 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The tables in which another program left uncommitted changes, sorted.
     pub dirty: Vec<String>,
+    /// Why the database could not be asked; null where it answers. Where it could not, `state` is
+    /// empty, `dirty` and `conflicts` are unknown and empty, and the rest is what the node knows by
+    /// itself.
+    pub database_problem: Option<DatabaseProblem>,
     /// Whether main is the fold of the heads and every connected peer has the same heads. Where
     /// other members are known and none is connected, this is false.
     pub in_sync: bool,
@@ -42,6 +46,15 @@ pub struct Status {
     pub online: bool,
     /// Where this node listens, as `host:port`.
     pub addresses: Vec<String>,
+}
+
+/// Why the database cannot be asked. The node waits for it and goes on by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DatabaseProblem {
+    /// Since when the node knows of it, as RFC 3339 in UTC.
+    pub since: String,
+    /// What is wrong.
+    pub reason: String,
 }
 
 /// A head that the fold could not include.

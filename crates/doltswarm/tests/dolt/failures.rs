@@ -36,7 +36,9 @@ fn alone() -> Option<(Arc<Server>, Home)> {
 }
 
 async fn answers(node: &Swarm) {
-    eventually("the node answers again", async || node.status().await.is_ok()).await;
+    let is_there =
+        async || node.status().await.is_ok_and(|status| status.database_problem.is_none());
+    eventually("the database answers again", is_there).await;
 }
 
 /// A client that commits row after row, and connects again when the server is gone.
@@ -161,10 +163,17 @@ async fn while_the_server_is_gone_the_node_says_so_and_waits() {
     let b = home_b.join(&a, "b").await;
     in_step(&[&a, &b]).await;
     server.sandbox().kill();
-    let error = a.status().await.expect_err("the server is gone");
+    let before = a.status().await.expect("a status without the server");
+    let problem = before.database_problem.expect("the server is gone");
+    assert!(problem.reason.contains("is `dolt sql-server` running?"), "{problem:?}");
+    assert_eq!((before.in_sync, before.heads.len()), (false, 1));
+    assert_eq!((before.peers.len(), a.members().await.expect("members").len()), (1, 2));
+    let error = a.query("SELECT 1", Vec::new()).await.expect_err("the server is gone");
     assert!(matches!(error, QueryError::Engine(EngineError::Unreachable { .. })), "{error}");
     let error = a.exec_and_commit("x", ["INSERT INTO t VALUES (1, 'a')"]).await;
     assert!(error.expect_err("the server is gone").to_string().contains("does not answer"));
+    let after = a.status().await.expect("a status without the server").database_problem;
+    assert_eq!(after.expect("the server is gone").since, problem.since, "it says since when");
     // What arrives meanwhile is taken in later.
     for id in 10..15 {
         exec(&b, &format!("INSERT INTO t VALUES ({id}, 'b')")).await;
@@ -192,8 +201,8 @@ async fn a_database_that_was_dropped_is_named() {
     let node = home.found(SCHEMA).await;
     let name = home.server().expect("a server").url.database;
     run(&mut connect(&home), &[&format!("DROP DATABASE `{name}`")]);
-    let error = node.status().await.expect_err("the database is gone").to_string();
-    assert!(error.contains(&name), "{error}");
+    let problem = node.status().await.expect("a status").database_problem.expect("it is gone");
+    assert!(problem.reason.contains(&name), "{problem:?}");
     let error = node.exec_and_commit("x", ["INSERT INTO t VALUES (1, 'a')"]).await;
     assert!(error.is_err(), "{error:?}");
     node.close().await;

@@ -11,7 +11,9 @@ use doltswarm::engine::{
 };
 use doltswarm_core::commit::{ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::{ChunkHash, CommitHash};
+use doltswarm_core::sim::Options;
 use doltswarm_core::sim::engine::Saying;
+use doltswarm_core::sim::options::Fault;
 use doltswarm_core::sim::root::{Applied, Root};
 use doltswarm_core::sim::twin::{Twin, Work};
 use tempfile::TempDir;
@@ -22,6 +24,8 @@ use super::sql;
 pub(crate) struct Engines {
     place: Box<dyn Place>,
     engines: Vec<Option<Box<dyn Engine>>>,
+    /// The node that lies about its heads.
+    liar: Option<usize>,
     founding: CommitHash,
     /// Who first merged two commits, and to what: everyone else must come to the same.
     merges: BTreeMap<(CommitHash, CommitHash), (usize, Result<CommitHash, String>)>,
@@ -37,6 +41,9 @@ pub(crate) trait Place {
 
     /// Opens it again.
     fn open(&self, node: usize) -> Box<dyn Engine>;
+
+    /// Makes a node serve a commit that its engine holds and would not show by itself.
+    fn show(&self, node: usize, commit: &CommitHash);
 }
 
 /// Files of DoltLite.
@@ -60,6 +67,9 @@ impl Place for Files {
     fn open(&self, node: usize) -> Box<dyn Engine> {
         Box::new(DoltLite::open(&self.path(node)).unwrap())
     }
+
+    /// Every chunk of a file can be read.
+    fn show(&self, _node: usize, _commit: &CommitHash) {}
 }
 
 const SAME_EACH_DAY: &str = "SELECT dolt_commit('--amend', '--allow-empty', '-m', 'begin', \
@@ -124,15 +134,16 @@ impl fmt::Debug for Engines {
 }
 
 impl Engines {
-    /// Makes so many files of one swarm.
-    pub(crate) fn files(count: usize) -> Self {
-        Self::create(count, Box::new(Files(temporary())))
+    /// Makes the files of one swarm.
+    pub(crate) fn files(options: &Options) -> Self {
+        Self::create(options, Box::new(Files(temporary())))
     }
 
-    /// Makes so many databases of one swarm.
-    pub(crate) fn create(count: usize, place: Box<dyn Place>) -> Self {
-        let engines = (0..count).map(|node| Some(place.make(node))).collect();
-        Self { engines, founding: place.founding(), merges: BTreeMap::new(), place }
+    /// Makes the databases of one swarm.
+    pub(crate) fn create(options: &Options, place: Box<dyn Place>) -> Self {
+        let engines = (0..options.machines()).map(|node| Some(place.make(node))).collect();
+        let liar = options.has(Fault::Adversary).then_some(options.nodes);
+        Self { engines, liar, founding: place.founding(), merges: BTreeMap::new(), place }
     }
 
     fn engine(&mut self, node: usize) -> &mut dyn Engine {
@@ -209,6 +220,10 @@ impl Twin for Engines {
 
     fn fetch(&mut self, node: usize, from: usize, heads: &[CommitHash]) {
         for head in heads {
+            if self.liar == Some(from) {
+                // It may call a merge commit a head, and give it too. An honest node shows none by itself.
+                self.place.show(from, head);
+            }
             let chunks = self.engine(from).chunks().unwrap();
             let source = Arc::new(Chunks(Mutex::new(chunks)));
             self.engine(node).ingest(source, head).unwrap();

@@ -2,7 +2,7 @@
 //! for each node, compared with the simulator's model at every step.
 //!
 //! `DOLTSWARM_HISTORIES` says how many are run on DoltLite (200), `DOLTSWARM_DOLT_HISTORIES` how many on
-//! a Dolt server (20). `DOLTSWARM_SEED` runs one alone on each and prints what happens in it.
+//! a Dolt server (20, about half a minute). `DOLTSWARM_SEED` runs one alone on each and prints what happens in it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 #![allow(clippy::print_stderr, reason = "a test says aloud what it ran")]
@@ -34,10 +34,10 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Makes the databases of one history.
-type Make = Arc<dyn Fn(usize) -> Engines + Send + Sync>;
+type Make = Arc<dyn Fn(&Options) -> Engines + Send + Sync>;
 
 fn run(options: &Options, script: &[Step], traced: bool, make: &Make) -> Report {
-    run_with(options, script, traced, Some(Box::new(make(options.machines()))))
+    run_with(options, script, traced, Some(Box::new(make(options))))
 }
 
 /// Runs a seed; says what it did, or panics with the shortest history that fails alike.
@@ -109,6 +109,6 @@ fn real_engines_do_what_the_model_does() {
 fn dolt_servers_do_what_the_model_does() {
     let Some(servers) = servers::Servers::start() else { return };
     let histories = number("DOLTSWARM_DOLT_HISTORIES").unwrap_or(20);
-    let make: Make = Arc::new(move |count| Engines::create(count, servers.place()));
+    let make: Make = Arc::new(move |options| Engines::create(options, servers.place()));
     run_all(histories, &make);
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
+use doltswarm::engine::dolt::store::commit_text;
 use doltswarm::engine::{ChunkSource, Dolt, DoltOptions, Engine, Password};
 use doltswarm_core::id::CommitHash;
 use mysql::prelude::Queryable;
@@ -37,14 +38,7 @@ impl Servers {
         let dir = temporary();
         let options = options(&server, &dir, "template");
         let mut engine = Dolt::create(&options).unwrap();
-        let url = &options.url;
-        let opts = OptsBuilder::new()
-            .user(Some(&url.user))
-            .ip_or_hostname(Some(&url.host))
-            .tcp_port(url.port)
-            .db_name(Some(&url.database))
-            .prefer_socket(false);
-        let mut conn = Conn::new(opts).unwrap();
+        let mut conn = connect(&options);
         for statement in SAME_EACH_DAY {
             conn.query_drop(statement).unwrap();
         }
@@ -61,6 +55,18 @@ impl Servers {
         let (founding, made) = (self.founding, RefCell::new(Vec::new()));
         Box::new(Databases { server, source, founding, dir: temporary(), made })
     }
+}
+
+/// A connection of a program that knows nothing of the engine.
+fn connect(options: &DoltOptions) -> Conn {
+    let url = &options.url;
+    let opts = OptsBuilder::new()
+        .user(Some(&url.user))
+        .ip_or_hostname(Some(&url.host))
+        .tcp_port(url.port)
+        .db_name(Some(&url.database))
+        .prefer_socket(false);
+    Conn::new(opts).unwrap()
 }
 
 fn options(server: &Arc<Server>, dir: &TempDir, name: &str) -> DoltOptions {
@@ -91,6 +97,12 @@ impl Place for Databases {
 
     fn open(&self, node: usize) -> Box<dyn Engine> {
         Box::new(Dolt::open(&self.made.borrow()[node]).unwrap())
+    }
+
+    fn show(&self, node: usize, commit: &CommitHash) {
+        let commit = commit_text(commit);
+        let sql = format!("CALL DOLT_BRANCH('-f', 'swarm/in/{commit}', '{commit}')");
+        connect(&self.made.borrow()[node]).query_drop(sql).unwrap();
     }
 }
 

@@ -10,6 +10,7 @@ use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::DOLT_RACES_MAX;
 
 use super::commit::{Words, dirty_tables, hash_value, require, tip};
+use super::cut::{Move, Note};
 use super::guard::{Mode, judge};
 use super::moving::{self, Followed};
 use super::session::{During, Link, Session, SqlError, number, pause, text};
@@ -52,6 +53,7 @@ pub(super) fn pending(link: &mut Link, meta: &CommitMeta) -> EngineResult<Execut
 pub(super) fn transact(
     main: &mut Session,
     branch: &mut Session,
+    note: &mut Note,
     database: &str,
     meta: &CommitMeta,
     work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
@@ -59,6 +61,7 @@ pub(super) fn transact(
     let words = Words::new(meta)?;
     for attempt in 0..DOLT_RACES_MAX {
         let main = main.link()?;
+        note.mend(main)?;
         let tables = dirty_tables(main)?;
         if !tables.is_empty() {
             return Err(EngineError::Dirty { tables });
@@ -74,7 +77,7 @@ pub(super) fn transact(
         let Some(commit) = commit else {
             return Ok(Executed { commit: None, parent, rows_affected: 0 });
         };
-        match moving::follow(main, &commit)? {
+        match moving::follow(main, note, Move { from: start, to: commit })? {
             Followed::Yes => return Ok(Executed { commit: Some(commit), parent, rows_affected }),
             Followed::Moved => pause(attempt),
             Followed::Dirty(tables) => return Err(EngineError::Dirty { tables }),

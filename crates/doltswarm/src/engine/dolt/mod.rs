@@ -12,7 +12,8 @@ use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::CommitHash;
 
 use self::chunks::{DoltChunks, Pusher};
-use self::session::{During, Losses, Purpose, Session, text};
+use self::cut::Note;
+use self::session::{During, Link, Losses, Purpose, Session, text};
 use self::standins::Ways;
 use self::store::Inbox;
 use super::{
@@ -23,6 +24,7 @@ use super::{
 mod check;
 mod chunks;
 mod commit;
+mod cut;
 mod diff;
 mod exec;
 mod guard;
@@ -62,6 +64,7 @@ pub struct Dolt {
     /// Merges.
     workbench: Session,
     inbox: Inbox,
+    note: Note,
     pusher: Arc<Mutex<Pusher>>,
     losses: Losses,
     version: String,
@@ -85,6 +88,7 @@ impl Dolt {
             exec: Session::new(options, Purpose::Branch, &losses),
             workbench: Session::new(options, Purpose::Branch, &losses),
             inbox: Inbox::open(options.folder.join("inbox"))?,
+            note: Note::read(&options.folder)?,
             pusher: Pusher::open(options, &losses)?,
             losses,
             version,
@@ -106,6 +110,13 @@ impl Dolt {
 }
 
 impl Dolt {
+    /// The connection to main, whose tables are those of its commit and what others left there.
+    fn main_link(&mut self) -> EngineResult<&mut Link> {
+        let link = self.main.link()?;
+        self.note.mend(link)?;
+        Ok(link)
+    }
+
     /// Creates the database with `commit` of `source`, and all below it, as its `main`.
     ///
     /// The server's own way to clone is not used: it also copies what nobody has committed.
@@ -177,7 +188,7 @@ impl Engine for Dolt {
     }
 
     fn main(&mut self) -> EngineResult<CommitHash> {
-        moving::main(self.main.link()?)
+        moving::main(self.main_link()?)
     }
 
     fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
@@ -195,15 +206,15 @@ impl Engine for Dolt {
         work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
     ) -> EngineResult<Executed> {
         let database = &self.options.url.database;
-        exec::transact(&mut self.main, &mut self.exec, database, meta, work)
+        exec::transact(&mut self.main, &mut self.exec, &mut self.note, database, meta, work)
     }
 
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {
-        exec::pending(self.main.link()?, meta)
+        exec::pending(self.main_link()?, meta)
     }
 
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>> {
-        commit::dirty_tables(self.main.link()?)
+        commit::dirty_tables(self.main_link()?)
     }
 
     fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
@@ -235,8 +246,10 @@ impl Engine for Dolt {
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
+        let link = self.main.link()?;
+        self.note.mend(link)?;
         let (inbox, pusher) = (&self.inbox, self.pusher.as_ref());
-        moving::Mover { link: self.main.link()?, inbox, pusher }.move_main(expected, to)
+        moving::Mover { link, note: &mut self.note, inbox, pusher }.move_main(expected, to)
     }
 
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {

@@ -50,13 +50,19 @@ pub(super) enum SqlError {
     },
 }
 
-/// Words of errors that go away by themselves: another program was faster. *Measured* on Dolt 2.2.0.
-const PASSING: [&str; 4] = [
+/// Words of errors that go away by themselves: another program was faster, or the server, while
+/// databases come and go on it, lost sight of one for a moment. *Measured* on Dolt 2.2.0. None of them
+/// may be taken for a reason why two commits cannot be merged.
+const PASSING: [&str; 5] = [
+    "no root value found in session",
     "dataset head is not ancestor of commit",
     "this transaction conflicts with a committed transaction",
     "optimistic lock",
     "cannot update manifest",
 ];
+
+/// How the server begins its answer on a connection to a database that was dropped.
+const DROPPED: &str = "database not found";
 
 impl SqlError {
     /// Whether the server refused the statement itself: its text, a constraint, a value. The same
@@ -97,6 +103,9 @@ impl SqlError {
             Self::Lost(message) => EngineError::Unreachable { message },
             error if error.is_passing() => EngineError::Busy,
             error if error.is_full() => EngineError::DiskFull,
+            Self::Server { message, .. } if message.starts_with(DROPPED) => {
+                EngineError::Rejected { message: format!("the Dolt server has lost it: {message}") }
+            }
             Self::Server { message, .. } => EngineError::Failed { what, message },
         }
     }
@@ -190,6 +199,8 @@ impl Session {
 /// One connection.
 pub(super) struct Link {
     conn: mysql::Conn,
+    /// The server and the database, for messages.
+    server: String,
     lost: Option<String>,
     used: Instant,
     losses: Losses,
@@ -271,11 +282,18 @@ impl Link {
             let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);
             result.and_then(|r| drain(r, columns, changed, take))
         };
-        if let Err(SqlError::Lost(message)) = &result {
-            self.lost = Some(message.clone());
-            self.losses.0.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Err(SqlError::Lost(message)) => {
+                let message = format!(
+                    "the connection to {} was lost; is `dolt sql-server` running? ({message})",
+                    self.server
+                );
+                self.lost = Some(message.clone());
+                self.losses.0.fetch_add(1, Ordering::Relaxed);
+                Err(SqlError::Lost(message))
+            }
+            result => result,
         }
-        result
     }
 }
 
@@ -328,7 +346,8 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> 
     let opened_after = losses.count();
     let conn = mysql::Conn::new(opts).map_err(|error| refused(options, error))?;
     let (used, losses) = (Instant::now(), losses.clone());
-    let mut link = Link { conn, lost: None, used, losses, opened_after, fold: None };
+    let server = url.to_string();
+    let mut link = Link { conn, server, lost: None, used, losses, opened_after, fold: None };
     link.run(SETTINGS, &[]).during("prepare a connection")?;
     match purpose {
         Purpose::Server => {}
@@ -396,4 +415,17 @@ pub(super) fn number(value: Option<&Value>) -> i64 {
 /// How long to wait before the `n`-th try of something that another program was faster with.
 pub(super) fn pause(attempt: u32) {
     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_lost_sight_of_a_database_is_busy_and_refuses_nothing() {
+        let message = "no root value found in session".to_owned();
+        let error = SqlError::Server { code: 1105, message };
+        assert!(error.is_passing() && !error.is_rejection());
+        assert!(matches!(error.during("merge"), EngineError::Busy));
+    }
 }

@@ -45,7 +45,11 @@ fn corrupt(message: impl Into<String>) -> EngineError {
 }
 
 /// An error of the operating system about a file.
-fn io_failed(what: &'static str, path: &std::path::Path, error: &std::io::Error) -> EngineError {
+pub(super) fn io_failed(
+    what: &'static str,
+    path: &std::path::Path,
+    error: &std::io::Error,
+) -> EngineError {
     if error.kind() == std::io::ErrorKind::StorageFull {
         return EngineError::DiskFull;
     }
