@@ -5,6 +5,9 @@
 //! somebody had taken back, uncommitted, all that the move brought. So each move is noted in a file
 //! before it begins, and the note goes when it has ended. Where a note is found, and main is at the new
 //! commit with exactly the old tables, staged ones too, nobody's work is in them and they are put right.
+//!
+//! A step down from a join commit is noted too: what another program committed on the join in that moment
+//! falls off main, and has to be found, also after the node ended in between.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,8 +15,10 @@ use std::path::{Path, PathBuf};
 use doltswarm_core::id::CommitHash;
 
 use super::commit::{hash_value, tip};
+use super::moving;
 use super::refs::drop_branch;
 use super::session::{During, Link, text};
+use super::steps::{Step, reached};
 use super::store::{commit_from_text, commit_text, io_failed};
 use crate::engine::{EngineError, EngineResult};
 
@@ -26,7 +31,16 @@ const FILE: &str = "moving";
 #[derive(Debug)]
 pub(super) struct Note {
     path: PathBuf,
-    open: Option<Move>,
+    open: Option<Noted>,
+}
+
+/// What is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// Main goes forward.
+    Forward(Move),
+    /// Main steps down from a join commit to the fold's tip, which has the same tables.
+    Down(Move),
 }
 
 /// Main goes from one commit to another.
@@ -52,7 +66,7 @@ impl Note {
     pub(super) fn read(folder: &Path) -> EngineResult<Self> {
         let path = folder.join(FILE);
         let open = match std::fs::read_to_string(&path) {
-            Ok(text) => Move::parse(&text),
+            Ok(text) => Noted::parse(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(io_failed("read the note of a move", &path, &error)),
         };
@@ -60,11 +74,10 @@ impl Note {
     }
 
     /// Notes a move that is about to begin.
-    pub(super) fn begin(&mut self, moving: Move) -> EngineResult<()> {
-        let line = format!("{} {}\n", commit_text(&moving.from), commit_text(&moving.to));
-        std::fs::write(&self.path, line)
+    pub(super) fn begin(&mut self, noted: Noted) -> EngineResult<()> {
+        std::fs::write(&self.path, noted.line())
             .map_err(|error| io_failed("note a move of main", &self.path, &error))?;
-        self.open = Some(moving);
+        self.open = Some(noted);
         Ok(())
     }
 
@@ -84,13 +97,43 @@ impl Note {
         self.mend_while(link, &mut || {})
     }
 
-    /// The same; `meanwhile` is what other programs do between the look and its consequence.
+    /// Main has stepped down. Keeps, and returns, the commit that fell off in that moment, if any.
+    ///
+    /// Its rows are main's tables still, and look like uncommitted work: as after a move forward that
+    /// was cut, from that commit to this one.
+    pub(super) fn stepped_down(
+        &mut self,
+        link: &mut Link,
+        down: &Move,
+    ) -> EngineResult<Option<CommitHash>> {
+        let lost = moving::rescue(link, &down.from, &down.to)?;
+        reached(Step::Rescued)?;
+        match lost {
+            None => self.end()?,
+            Some(from) => {
+                self.begin(Noted::Forward(Move { from, to: down.to }))?;
+                self.mend(link)?;
+            }
+        }
+        Ok(lost)
+    }
+
+    /// As [`Note::mend`]; `meanwhile` is what other programs do between the look and its consequence.
     pub(super) fn mend_while(
         &mut self,
         link: &mut Link,
         meanwhile: &mut dyn FnMut(),
     ) -> EngineResult<()> {
-        let Some(moving) = self.open else { return Ok(()) };
+        let moving = match self.open {
+            None => return Ok(()),
+            Some(Noted::Forward(moving)) => moving,
+            Some(Noted::Down(down)) => {
+                return match tip(link)? == down.from {
+                    true => self.end(),
+                    false => self.stepped_down(link, &down).map(|_| ()),
+                };
+            }
+        };
         if tip(link)? != moving.to {
             // It was not made, or other programs have committed on top of it.
             return self.end();
@@ -124,11 +167,25 @@ impl Note {
     }
 }
 
-impl Move {
+impl Noted {
+    fn line(&self) -> String {
+        let (word, Move { from, to }) = match self {
+            Self::Forward(moving) => ("forward", moving),
+            Self::Down(moving) => ("down", moving),
+        };
+        format!("{word} {} {}\n", commit_text(from), commit_text(to))
+    }
+
     /// What cannot be read was not written to its end: then the move had not begun.
     fn parse(line: &str) -> Option<Self> {
-        let (from, to) = line.strip_suffix('\n')?.split_once(' ')?;
-        Some(Self { from: commit_from_text(from)?, to: commit_from_text(to)? })
+        let (word, commits) = line.strip_suffix('\n')?.split_once(' ')?;
+        let (from, to) = commits.split_once(' ')?;
+        let moving = Move { from: commit_from_text(from)?, to: commit_from_text(to)? };
+        match word {
+            "forward" => Some(Self::Forward(moving)),
+            "down" => Some(Self::Down(moving)),
+            _ => None,
+        }
     }
 }
 
@@ -172,8 +229,10 @@ mod tests {
             Move { from: CommitHash::from_bytes([1; 20]), to: CommitHash::from_bytes([2; 20]) };
         let mut note = Note::read(dir.path()).unwrap();
         assert_eq!(note.open, None);
-        note.begin(moving).unwrap();
-        assert_eq!(Note::read(dir.path()).unwrap().open, Some(moving));
+        for noted in [Noted::Forward(moving), Noted::Down(moving)] {
+            note.begin(noted).unwrap();
+            assert_eq!(Note::read(dir.path()).unwrap().open, Some(noted));
+        }
         let path = dir.path().join(FILE);
         let line = std::fs::read_to_string(&path).unwrap();
         for end in 0..line.len() {

@@ -41,6 +41,7 @@ mod sandbox;
 mod session;
 mod settle;
 mod standins;
+mod steps;
 pub mod store;
 mod table;
 mod triggers;

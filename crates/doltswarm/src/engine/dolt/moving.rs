@@ -11,10 +11,11 @@ use doltswarm_core::limits::{DOLT_LEFT_BEHIND_MAX, DOLT_LOCK_WAIT_SECS, DOLT_RAC
 
 use super::chunks::Pusher;
 use super::commit::{dirty_tables, hash_value, info, infos, parse_hash, require, tip};
-use super::cut::{Move, Note};
+use super::cut::{Move, Note, Noted};
 use super::ingest::{self, KEPT};
 use super::refs::drop_branch;
 use super::session::{During, Link, number, pause, text};
+use super::steps::{Step, reached};
 use super::store::{Derived, Inbox, commit_text};
 use crate::engine::{EngineError, EngineResult, MoveOutcome, Value};
 
@@ -85,8 +86,12 @@ fn rescued(link: &mut Link) -> EngineResult<Vec<CommitHash>> {
 ///
 /// *Measured* on Dolt 2.2.0: 1,317 moves against 8,232 commits of other programs, none of them lost.
 pub(super) fn follow(link: &mut Link, note: &mut Note, moving: Move) -> EngineResult<Followed> {
-    note.begin(moving)?;
-    let followed = forward(link, &moving.to);
+    note.begin(Noted::Forward(moving))?;
+    let followed =
+        reached(Step::Noted).and_then(|()| forward(link, &moving.to)).and_then(|followed| {
+            reached(Step::Followed)?;
+            Ok(followed)
+        });
     // Where the connection was lost nobody knows how far the server came.
     if !matches!(followed, Err(EngineError::Unreachable { .. })) {
         note.end()?;
@@ -166,16 +171,19 @@ impl Mover<'_> {
             return Ok(Some(MoveOutcome::Dirty(tables)));
         }
         self.show(to)?;
+        reached(Step::Shown)?;
         if now == *to {
             return Ok(Some(MoveOutcome::Moved));
         }
         let joins = !has_ancestor(self.link, to, &at)?;
         let target = if joins { self.join(to, &at)? } else { *to };
+        reached(Step::Joined)?;
         match follow(self.link, self.note, Move { from: at, to: target })? {
             Followed::Moved => return Ok(None),
             Followed::Dirty(tables) => return Ok(Some(MoveOutcome::Dirty(tables))),
             Followed::Yes => {}
         }
+        reached(Step::Ended)?;
         if joins
             && leaves_work_behind(self.link, to, &at)?
             && let Some(lost) = self.step_down(&target, to)?
@@ -237,14 +245,27 @@ impl Mover<'_> {
         if at != *join {
             return Ok(Some(fold_tip(self.link, &at)?));
         }
+        let down = Move { from: *join, to: *to };
+        self.note.begin(Noted::Down(down))?;
+        reached(Step::DownNoted)?;
         let sql = "CALL DOLT_RESET('--soft', ?)";
         self.link.run(sql, &[hash_value(to)]).during("move main")?;
-        let Some(lost) = fallen_off(self.link, join, to)? else { return Ok(None) };
-        let name = format!("{RESCUED}{}", commit_text(&lost));
-        let params = [name.into(), hash_value(&lost)];
-        self.link.run("CALL DOLT_BRANCH('-f', ?, ?)", &params).during("keep a commit")?;
-        Ok(Some(lost))
+        reached(Step::Down)?;
+        self.note.stepped_down(self.link, &down)
     }
+}
+
+/// Keeps on a branch, and returns, what fell off main when it stepped down from `join` to `to`.
+pub(super) fn rescue(
+    link: &mut Link,
+    join: &CommitHash,
+    to: &CommitHash,
+) -> EngineResult<Option<CommitHash>> {
+    let Some(lost) = fallen_off(link, join, to)? else { return Ok(None) };
+    let name = format!("{RESCUED}{}", commit_text(&lost));
+    let params = [name.into(), hash_value(&lost)];
+    link.run("CALL DOLT_BRANCH('-f', ?, ?)", &params).during("keep a commit")?;
+    Ok(Some(lost))
 }
 
 /// The commit that main stood at right before it was put at `to`, if that was not `expected`.

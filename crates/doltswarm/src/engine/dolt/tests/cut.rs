@@ -5,7 +5,7 @@ use mysql::Conn;
 use mysql::prelude::Queryable;
 use serde_json::json;
 
-use super::super::cut::{Move, Note};
+use super::super::cut::{Move, Note, Noted};
 use super::super::session::{Losses, Purpose, open};
 use super::super::store::{commit_from_text, commit_text};
 use super::super::{Dolt, DoltOptions};
@@ -43,7 +43,7 @@ fn cut() -> Option<Cut> {
 impl Cut {
     /// As a program that ended in the middle of the move leaves it, and one that starts finds it.
     fn noted(mut self) -> Self {
-        Note::read(&self.options.folder).unwrap().begin(self.moving).unwrap();
+        Note::read(&self.options.folder).unwrap().begin(Noted::Forward(self.moving)).unwrap();
         self.engine = Dolt::open(&self.options).unwrap();
         self
     }
@@ -138,7 +138,7 @@ fn race(sql: &[&str]) -> Option<(Cut, Result<(), EngineError>)> {
     let mut cut = cut()?;
     let mut link = open(&cut.options, Purpose::Main, &Losses::default()).unwrap();
     let mut note = Note::read(&cut.options.folder).unwrap();
-    note.begin(cut.moving).unwrap();
+    note.begin(Noted::Forward(cut.moving)).unwrap();
     let done = note.mend_while(&mut link, &mut || {
         for sql in sql {
             cut.other.query_drop(sql).unwrap();

@@ -16,6 +16,7 @@ mod cut;
 mod own;
 mod race;
 mod server;
+mod steps;
 
 conformance_tests!(super::pair);
 
