@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
-use doltswarm_core::id::{ChunkHash, CommitHash};
+use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
 
 mod date;
 mod error;
@@ -120,6 +120,16 @@ pub trait Engine: Send {
 
     /// The engine's version, for example `0.51.6`.
     fn version(&self) -> String;
+
+    /// The nodes that the database is marked for. A file is in its node's directory, which is its mark.
+    fn owners(&mut self) -> EngineResult<Vec<PeerId>> {
+        Ok(Vec::new())
+    }
+
+    /// Marks the database for a node.
+    fn mark_owner(&mut self, _owner: &PeerId) -> EngineResult<()> {
+        Ok(())
+    }
 
     /// Makes the founding commit on top of what the database holds: creates `swarm_conflicts` and
     /// commits it together with all uncommitted work. `meta.message` names the policy.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use doltswarm_core::commit::EngineKind;
-use doltswarm_core::id::CommitHash;
+use doltswarm_core::id::{CommitHash, PeerId};
 
 use super::layout::Layout;
 use super::open::database_error;
@@ -25,6 +25,13 @@ pub(super) enum Database {
     File(PathBuf),
     /// On a Dolt server.
     Server(Box<DoltOptions>),
+}
+
+/// Whether a database is marked for its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marked {
+    Yes,
+    No,
 }
 
 /// The rules of an engine's chunks.
@@ -69,6 +76,29 @@ impl Database {
                     folder,
                 })))
             }
+        }
+    }
+
+    /// Marks it for a node, or fails where it is the database of another one.
+    pub(super) fn claim(&self, engine: &mut dyn Engine, node: &PeerId) -> Result<(), OpenError> {
+        match self.require_no_other(engine, node)? {
+            Marked::Yes => Ok(()),
+            Marked::No => engine.mark_owner(node).map_err(|error| self.failed(error)),
+        }
+    }
+
+    /// Fails where it is the database of another node.
+    pub(super) fn require_no_other(
+        &self,
+        engine: &mut dyn Engine,
+        node: &PeerId,
+    ) -> Result<Marked, OpenError> {
+        let owners = engine.owners().map_err(|error| self.failed(error))?;
+        match (self, owners.iter().find(|owner| *owner != node)) {
+            (Self::Server(options), Some(owner)) => {
+                Err(OpenError::OtherNode { url: options.url.to_string(), owner: *owner })
+            }
+            _ => Ok(if owners.is_empty() { Marked::No } else { Marked::Yes }),
         }
     }
 

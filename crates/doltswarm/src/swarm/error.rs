@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use doltswarm_core::id::PeerId;
+
 use crate::engine::EngineError;
 
 /// Why a node could not be made, opened or joined.
@@ -56,6 +58,18 @@ pub enum OpenError {
         url: String,
         /// What is wrong.
         source: EngineError,
+    },
+    /// The database on the Dolt server is another node's.
+    #[error(
+        "the Dolt database {url} belongs to another node, the one with the key {owner}: name another \
+         database. If that node is gone for good, its database can be taken over after \
+         CALL DOLT_BRANCH('-D', '-f', 'swarm/node/{owner}') in it"
+    )]
+    OtherNode {
+        /// The server and the database, without a password.
+        url: String,
+        /// The node.
+        owner: PeerId,
     },
     /// `config.toml` is wrong.
     #[error("{0}")]

@@ -183,6 +183,7 @@ fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
     let identity = key_of(layout.dir())?;
     let result = (|| {
         let me = identity.peer_id();
+        database.require_no_other(engine.as_mut(), &me)?;
         let policy = options.policy.as_str();
         let message =
             format!("found a swarm\n\npolicy: {policy}\nengine: {}", options.engine.as_str());
@@ -260,7 +261,7 @@ impl Parts {
         self,
         dir: &Path,
         database: &Database,
-        engine: Box<dyn Engine>,
+        mut engine: Box<dyn Engine>,
         lock: DirLock,
     ) -> Result<(Assembled, Inputs, crate::driver::Recovered), OpenError> {
         let Self { identity, store, founding, name } = self;
@@ -285,6 +286,7 @@ impl Parts {
             );
             return Err(OpenError::Key(text));
         }
+        database.claim(engine.as_mut(), &me)?;
         let (engine, engine_ended) = EngineHandle::spawn(engine);
         let recovered = recover(&store, &engine, &identity, &founding).await?;
         let (inputs, queue) = mpsc::unbounded_channel();

@@ -209,22 +209,3 @@ async fn a_database_that_was_dropped_is_named() {
     let error = Swarm::open(&home.path, OpenOptions::default()).await.expect_err("no database");
     assert!(error.to_string().contains(&name), "{error}");
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_of_a_node_is_not_taken_by_another() {
-    let Some((server, home)) = alone() else { return };
-    let node = home.found(SCHEMA).await;
-    let database = server.same(home.database.as_ref().expect("a database"));
-    let second = placed(database);
-    let error = Swarm::join(
-        &second.path,
-        &node.invite(Default::default()).await.expect("a ticket"),
-        second.join_options(),
-        |_| {},
-    )
-    .await
-    .expect_err("the server has a database of that name");
-    assert!(error.to_string().contains("already has a database"), "{error}");
-    exec(&node, "INSERT INTO t VALUES (1, 'a')").await;
-    node.close().await;
-}

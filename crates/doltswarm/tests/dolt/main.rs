@@ -18,6 +18,7 @@ mod failures;
 mod foreign;
 #[path = "../nodes/lifecycle.rs"]
 mod lifecycle;
+mod owner;
 #[path = "../nodes/relay.rs"]
 mod relay;
 mod stress;

@@ -46,6 +46,9 @@ pub(super) fn pending(link: &mut Link, meta: &CommitMeta) -> EngineResult<Execut
         Some(commit) => require(link, &commit)?.parents.first().copied().unwrap_or(before),
         None => before,
     };
+    if let Some(commit) = &commit {
+        moving::show_commit(link, commit);
+    }
     Ok(Executed { commit, parent: moving::fold_tip(link, &parent)?, rows_affected: 0 })
 }
 
@@ -78,7 +81,10 @@ pub(super) fn transact(
             return Ok(Executed { commit: None, parent, rows_affected: 0 });
         };
         match moving::follow(main, note, Move { from: start, to: commit })? {
-            Followed::Yes => return Ok(Executed { commit: Some(commit), parent, rows_affected }),
+            Followed::Yes => {
+                moving::show_commit(main, &commit);
+                return Ok(Executed { commit: Some(commit), parent, rows_affected });
+            }
             Followed::Moved => pause(attempt),
             Followed::Dirty(tables) => return Err(EngineError::Dirty { tables }),
         }

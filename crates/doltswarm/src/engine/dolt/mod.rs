@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
-use doltswarm_core::id::CommitHash;
+use doltswarm_core::id::{CommitHash, PeerId};
 
 use self::chunks::{DoltChunks, Pusher};
 use self::cut::Note;
@@ -33,6 +33,7 @@ mod lexer;
 mod merge;
 mod moving;
 mod options;
+mod owner;
 mod reader;
 mod record;
 mod refs;
@@ -80,7 +81,7 @@ impl Dolt {
     /// where it does not let the user in or has no such database.
     pub fn open(options: &DoltOptions) -> EngineResult<Self> {
         let losses = Losses::default();
-        let mut main = Session::new(options, Purpose::Main, &losses);
+        let mut main = Session::new(options, Purpose::Node, &losses);
         let rows = main.link()?.rows("SELECT dolt_version()", &[]).during("open the database")?;
         let version = text(rows.first().and_then(|row| row.first())).to_owned();
         Ok(Self {
@@ -186,6 +187,16 @@ impl Engine for Dolt {
 
     fn found(&mut self, meta: &CommitMeta) -> EngineResult<CommitHash> {
         exec::found(self.main.link()?, meta)
+    }
+
+    fn owners(&mut self) -> EngineResult<Vec<PeerId>> {
+        owner::owners(self.main.link()?)
+    }
+
+    fn mark_owner(&mut self, owner: &PeerId) -> EngineResult<()> {
+        let link = self.main.link()?;
+        let at = commit::tip(link)?;
+        owner::mark(link, owner, &at)
     }
 
     fn main(&mut self) -> EngineResult<CommitHash> {

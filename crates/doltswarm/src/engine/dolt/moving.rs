@@ -61,19 +61,38 @@ pub(super) fn fold_tip(link: &mut Link, at: &CommitHash) -> EngineResult<CommitH
 }
 
 /// Where main is, as the rest of the program sees it: at the fold's tip, or at a commit of another
-/// program that has to be taken in first.
+/// program that has to be taken in first. The branch of the fold's tip follows.
 pub(super) fn main(link: &mut Link) -> EngineResult<CommitHash> {
     // This is asked many times a second, so it is one statement.
     let sql = "SELECT name, hash FROM dolt_branches \
-               WHERE name = 'main' OR name LIKE 'swarm/rescued/%' ORDER BY name";
+               WHERE name IN ('main', 'swarm/main') OR name LIKE 'swarm/rescued/%' ORDER BY name";
     let rows = link.rows(sql, &[]).during("list the branches")?;
-    let (main, rescued): (Vec<_>, Vec<_>) =
-        rows.iter().partition(|row| text(row.first()) == "main");
-    if let Some(rescued) = rescued.first() {
-        return parse_hash(rescued.get(1));
+    let hash_of = |is_it: &dyn Fn(&str) -> bool| {
+        rows.iter().find(|row| is_it(text(row.first()))).and_then(|row| row.get(1))
+    };
+    if let Some(rescued) = hash_of(&|name| name.starts_with(RESCUED)) {
+        return parse_hash(Some(rescued));
     }
-    let at = parse_hash(main.first().and_then(|row| row.get(1)))?;
-    fold_tip(link, &at)
+    let at = parse_hash(hash_of(&|name| name == "main"))?;
+    let tip = fold_tip(link, &at)?;
+    if text(hash_of(&|name| name == FOLD)) != commit_text(&tip) {
+        show(link, &tip)?;
+    }
+    Ok(tip)
+}
+
+/// Makes the branch of the fold's tip stand at `to`.
+pub(super) fn show(link: &mut Link, to: &CommitHash) -> EngineResult<()> {
+    let sql = "CALL DOLT_BRANCH('-f', ?, ?)";
+    link.run(sql, &[FOLD.into(), hash_value(to)]).map(|_| ()).during("show the fold's tip")
+}
+
+/// The same after a commit on main, which stands whether or not this works: the next look at main
+/// does it otherwise.
+pub(super) fn show_commit(link: &mut Link, commit: &CommitHash) {
+    if let Err(error) = show(link, commit) {
+        tracing::debug!(%error, "the branch of the fold's tip follows later");
+    }
 }
 
 fn rescued(link: &mut Link) -> EngineResult<Vec<CommitHash>> {
@@ -170,7 +189,7 @@ impl Mover<'_> {
         if !tables.is_empty() {
             return Ok(Some(MoveOutcome::Dirty(tables)));
         }
-        self.show(to)?;
+        show(self.link, to)?;
         reached(Step::Shown)?;
         if now == *to {
             return Ok(Some(MoveOutcome::Moved));
@@ -192,12 +211,6 @@ impl Mover<'_> {
         }
         ingest::drop_kept(self.link, Some(to))?;
         Ok(Some(MoveOutcome::Moved))
-    }
-
-    /// Makes the branch of the fold's tip stand at `to`.
-    fn show(&mut self, to: &CommitHash) -> EngineResult<()> {
-        let sql = "CALL DOLT_BRANCH('-f', ?, ?)";
-        self.link.run(sql, &[FOLD.into(), hash_value(to)]).map(|_| ()).during("show the fold's tip")
     }
 
     /// Makes the commit that descends from both and has the tables of `to`.

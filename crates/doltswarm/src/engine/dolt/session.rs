@@ -12,6 +12,7 @@ use mysql::prelude::Queryable;
 use mysql::{OptsBuilder, Params};
 
 use super::options::DoltOptions;
+use super::owner;
 use super::value::{from_server, to_server};
 use crate::engine::{EngineError, EngineResult, Rows, Value};
 
@@ -26,7 +27,10 @@ const SETTINGS: &str = "SET sql_mode = \
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Looking at main and moving it: each statement on its own.
+    /// Looking at main and moving it: each statement on its own. It keeps other processes from being a
+    /// node on the database too.
+    Node,
+    /// Looking at main: each statement on its own.
     Main,
     /// Work on a private branch, in transactions.
     Branch,
@@ -352,6 +356,10 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> 
     match purpose {
         Purpose::Server => {}
         Purpose::Main | Purpose::Read => on_main(&mut link)?,
+        Purpose::Node => {
+            owner::lock(&mut link, &url.database)?;
+            on_main(&mut link)?;
+        }
         Purpose::Branch => {
             link.run("SET autocommit = 0", &[]).during("prepare a connection")?;
         }

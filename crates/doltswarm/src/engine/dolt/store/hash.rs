@@ -12,6 +12,11 @@ use sha2::{Digest, Sha512};
 pub(super) const TEXT_BYTES: usize = 32;
 
 /// Names a chunk.
+/// A short name for a text of any length.
+pub(in crate::engine::dolt) fn name_of(name: &str) -> String {
+    text(&hash_of(name.as_bytes()))
+}
+
 pub(super) fn hash_of(bytes: &[u8]) -> ChunkHash {
     shortened(&Sha512::digest(bytes))
 }

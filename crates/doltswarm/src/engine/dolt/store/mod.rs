@@ -31,6 +31,7 @@ mod tests;
 pub use commit::DoltCommit;
 pub use derived::Derived;
 pub use format::DoltFormat;
+pub(super) use hash::name_of;
 pub use hash::{commit_from_text, commit_text};
 pub use inbox::{Filled, Inbox};
 pub use spool::Spool;

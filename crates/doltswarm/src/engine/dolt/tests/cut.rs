@@ -41,11 +41,18 @@ fn cut() -> Option<Cut> {
 }
 
 impl Cut {
-    /// As a program that ended in the middle of the move leaves it, and one that starts finds it.
-    fn noted(mut self) -> Self {
+    /// As a program that starts finds it.
+    fn reopened(self) -> Self {
+        let Self { engine, options, other, moving, _dir } = self;
+        drop(engine);
+        let engine = Dolt::open(&options).unwrap();
+        Self { engine, options, other, moving, _dir }
+    }
+
+    /// The same, where a program ended in the middle of the move.
+    fn noted(self) -> Self {
         Note::read(&self.options.folder).unwrap().begin(Noted::Forward(self.moving)).unwrap();
-        self.engine = Dolt::open(&self.options).unwrap();
-        self
+        self.reopened()
     }
 
     fn ids(&self) -> serde_json::Value {
@@ -93,7 +100,7 @@ fn old_tables_without_a_note_are_somebodys_work() {
     let Some(mut cut) = cut() else { return };
     assert_eq!(cut.engine.main().unwrap(), cut.moving.to);
     assert_eq!(cut.ids(), json!([[1]]));
-    cut.engine = Dolt::open(&cut.options).unwrap();
+    cut = cut.reopened();
     assert_eq!(cut.engine.dirty_tables().unwrap(), ["t"]);
 }
 

@@ -64,6 +64,29 @@ fn main_goes_to_a_join_commit_and_counts_as_the_tip() {
     assert_eq!(pair.a.state_hash().unwrap(), pair.b.state_hash().unwrap());
 }
 
+/// Where the branch of the fold's tip stands.
+fn shown(options: &DoltOptions) -> String {
+    let sql = "SELECT hash FROM dolt_branches WHERE name = 'swarm/main'";
+    connect(options).query_first(sql).unwrap().unwrap()
+}
+
+/// After an exec, a commit of what was left, and a commit of another program that was noticed.
+#[test]
+fn the_branch_of_the_fold_is_where_main_is() {
+    let Some((mut engine, options, _dir)) = founded() else { return };
+    let meta = meta_at("x", 1_700_000_001);
+    let done = engine.exec_and_commit(&[TABLE.into()], &meta).unwrap();
+    assert_eq!(shown(&options), super::super::store::commit_text(&done.commit.unwrap()));
+    let mut other = connect(&options);
+    other.query_drop("INSERT INTO t VALUES (2, 2)").unwrap();
+    let done = engine.commit_pending(&meta).unwrap();
+    assert_eq!(shown(&options), super::super::store::commit_text(&done.commit.unwrap()));
+    other.query_drop("INSERT INTO t VALUES (3, 3)").unwrap();
+    other.query_drop("CALL DOLT_COMMIT('-A', '-m', 'x')").unwrap();
+    engine.main().unwrap();
+    assert_eq!(shown(&options), tip_of(&options));
+}
+
 #[test]
 fn a_server_that_went_away_is_unreachable_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,13 +13,14 @@ use super::super::{Dolt, DoltOptions, store};
 use super::own::TABLE;
 use super::pair_at;
 use super::server::connect;
-use crate::engine::conformance::{Pair, merge, query};
+use crate::engine::conformance::{Backend, Pair, merge, query};
 use crate::engine::{Engine, EngineError, EngineResult, MergeOutcome, MoveOutcome};
 
 /// A database whose main has a commit that the fold no longer includes: it has to go to a join commit,
 /// and from there down to the fold's tip.
 struct Scene {
-    pair: Pair,
+    engine: Option<Dolt>,
+    _backend: Box<dyn Backend>,
     options: DoltOptions,
     main: CommitHash,
     to: CommitHash,
@@ -35,8 +36,27 @@ fn scene() -> Option<Scene> {
     let outcome = merge(pair.a.as_mut(), &split.ours, &split.theirs, policy).unwrap();
     let MergeOutcome::Merged { commit: main, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!(pair.a.move_main(&split.ours, &main).unwrap(), MoveOutcome::Moved);
+    let Pair { a, b, backend, .. } = pair;
+    drop((a, b));
     let options = all[0].clone();
-    Some(Scene { pair, options, main, to: split.theirs, head: split.ours })
+    let mut scene = Scene {
+        engine: None,
+        _backend: backend,
+        options,
+        main,
+        to: split.theirs,
+        head: split.ours,
+    };
+    scene.reopened();
+    Some(scene)
+}
+
+impl Scene {
+    /// The node starts again.
+    fn reopened(&mut self) -> &mut Dolt {
+        self.engine = None;
+        self.engine.insert(Dolt::open(&self.options).unwrap())
+    }
 }
 
 /// What another program says about its commit.
@@ -86,7 +106,8 @@ fn attempt(
         act(step);
         Some(step) == end
     })));
-    let moved = scene.pair.a.move_main(&scene.main, &scene.to);
+    let (main, to) = (scene.main, scene.to);
+    let moved = scene.engine.as_mut().unwrap().move_main(&main, &to);
     watch(None);
     (seen.take(), moved)
 }
@@ -98,20 +119,19 @@ fn a_node_that_ends_at_any_step_of_a_move_goes_on_at_the_next_start() {
         let (seen, moved) = attempt(&mut scene, Some(end), |_| {});
         assert_eq!(seen.last(), Some(&end), "{moved:?}");
         assert!(matches!(moved, Err(EngineError::Unreachable { .. })), "{moved:?}");
-        let mut engine = Dolt::open(&scene.options).unwrap();
+        let (main, to, head, options) = (scene.main, scene.to, scene.head, scene.options.clone());
+        let engine = scene.reopened();
         let at = engine.main().unwrap();
-        assert!([scene.main, scene.to].contains(&at), "{end:?}: main is at {at}");
+        assert!([main, to].contains(&at), "{end:?}: main is at {at}");
         assert_eq!(engine.dirty_tables().unwrap(), Vec::<String>::new(), "{end:?}");
-        assert_eq!(arrive(&mut engine, scene.to), scene.to);
-        assert_eq!(ids(&engine, "t"), json!([[1], [3]]), "{end:?}");
-        let tip: String = connect(&scene.options)
-            .query_first("SELECT DOLT_HASHOF('swarm/main')")
-            .unwrap()
-            .unwrap();
-        assert_eq!(tip, store::commit_text(&scene.to), "{end:?}");
+        assert_eq!(arrive(engine, to), to);
+        assert_eq!(ids(engine, "t"), json!([[1], [3]]), "{end:?}");
+        let tip: String =
+            connect(&options).query_first("SELECT DOLT_HASHOF('swarm/main')").unwrap().unwrap();
+        assert_eq!(tip, store::commit_text(&to), "{end:?}");
         // And back: what the fold left out is no part of main's history.
-        assert_eq!(arrive(&mut engine, scene.head), scene.head);
-        assert_eq!(ids(&engine, "t"), json!([[1], [2]]), "{end:?}");
+        assert_eq!(arrive(engine, head), head);
+        assert_eq!(ids(engine, "t"), json!([[1], [2]]), "{end:?}");
     }
 }
 
@@ -120,7 +140,8 @@ fn a_move_that_nobody_stops_takes_every_step() {
     let Some(mut scene) = scene() else { return };
     let (seen, moved) = attempt(&mut scene, None, |_| {});
     assert_eq!((seen, moved.unwrap()), (Step::ALL.to_vec(), MoveOutcome::Moved));
-    assert_eq!(scene.pair.a.main().unwrap(), scene.to);
+    let to = scene.to;
+    assert_eq!(scene.reopened().main().unwrap(), to);
 }
 
 /// At each step another program commits, and at that step or a later one the node ends.
@@ -137,10 +158,11 @@ fn what_another_program_commits_at_any_step_outlives_the_end_of_the_node() {
                 }
             });
             assert!(steps.contains(&at), "{at:?} is not reached: {steps:?}, {moved:?}");
-            let mut engine = Dolt::open(&scene.options).unwrap();
-            arrive(&mut engine, scene.to);
+            let to = scene.to;
+            let engine = scene.reopened();
+            arrive(engine, to);
             let case = format!("committed at {at:?}, ended at {end:?}, after {steps:?}, {moved:?}");
-            assert_eq!(ids(&engine, "w"), json!([[7]]), "{case}");
+            assert_eq!(ids(engine, "w"), json!([[7]]), "{case}");
             assert_eq!(engine.dirty_tables().unwrap(), Vec::<String>::new(), "{case}");
         }
     }
