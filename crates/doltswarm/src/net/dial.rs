@@ -74,7 +74,8 @@ pub(crate) async fn connect(inner: &Arc<Inner>, peer: PeerId, addresses: &[Socke
             Ok(outcome) => outcome.clone().unwrap_or(Err(DialError::Closed)),
             Err(_) => Err(DialError::Closed),
         },
-        // The peer's own connection came first. The dial goes on: the peer may have decided for it.
+        // The peer's own connection came first. Once the two have shaken hands the dial goes on: the
+        // peer may have decided for it.
         () = inner.registry.connected(&peer) => Ok(()),
     }
 }
@@ -147,7 +148,12 @@ impl From<Parted> for Broken {
 }
 
 async fn attempt(inner: &Arc<Inner>, peer: PeerId, addresses: &[SocketAddr]) -> Result<(), Broken> {
-    let connection = handshake(inner, peer, addresses, MEMBER_ALPN).await?;
+    let connection = tokio::select! {
+        biased;
+        connection = handshake(inner, peer, addresses, MEMBER_ALPN) => connection?,
+        // The peer's own connection came first. A dial that nobody answered yet could go on for long.
+        () = inner.registry.connected(&peer) => return Ok(()),
+    };
     match greet::agree(inner, connection, false).await {
         Ok(live) => {
             inner.serve(live);
