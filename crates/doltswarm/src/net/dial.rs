@@ -151,8 +151,7 @@ async fn attempt(inner: &Arc<Inner>, peer: PeerId, addresses: &[SocketAddr]) -> 
     let connection = tokio::select! {
         biased;
         connection = handshake(inner, peer, addresses, MEMBER_ALPN) => connection?,
-        // The peer's own connection came first. A dial that arrived late would take its place, because
-        // the peer would think that there is none here.
+        // The peer's own connection came first. A dial that nobody answered yet could go on for long.
         () = inner.registry.connected(&peer) => return Ok(()),
     };
     match greet::agree(inner, connection, false).await {

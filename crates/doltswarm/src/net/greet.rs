@@ -2,8 +2,8 @@
 //!
 //! A handshake that succeeds for the one who dials says nothing yet of whether the other side knows
 //! the key, and each side may have another connection to the same peer. So each connection begins
-//! with words on streams of one direction: the accepting side says [`Word::Welcome`] where it is not
-//! the one to decide, and the side with the smaller id says [`Word::Keep`]. Only then do both use it.
+//! with words on streams of one direction: the side with the greater id says [`Word::Welcome`], and the
+//! other one, which decides, says [`Word::Keep`]. Only then do both use it.
 
 use doltswarm_core::id::PeerId;
 use iroh::endpoint::{Connection, ConnectionError};
@@ -69,7 +69,7 @@ pub(crate) async fn agree(
 ) -> Result<Arc<Live>, Parted> {
     let caller = Caller::of(&connection, inner.alive());
     if decides(&inner.id, &caller.peer) {
-        if !inbound && hear(&connection).await? != Word::Welcome {
+        if hear(&connection).await? != Word::Welcome {
             return nonsense(&connection);
         }
         let kept = inner.registry.decide(connection, caller, inbound);
@@ -79,9 +79,12 @@ pub(crate) async fn agree(
         unsaid.live = None;
         Ok(live)
     } else {
-        if inbound {
-            say(&connection, Word::Welcome).await?;
+        // The peer's own connection came while this node dialled: with this one it would be replaced.
+        if !inbound && inner.registry.current(&caller.peer).is_some() {
+            CloseCode::Duplicate.close(&connection);
+            return Err(Parted::Here(CloseCode::Duplicate));
         }
+        say(&connection, Word::Welcome).await?;
         let Word::Keep(verdict) = hear(&connection).await? else { return nonsense(&connection) };
         inner.registry.follow(connection, caller, verdict).map_err(Parted::Here)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use doltswarm::core::limits::DIAL_TIMEOUT;
+use doltswarm::core::limits::{DIAL_TIMEOUT, IDLE_TIMEOUT};
 use doltswarm::net::{BindError, CallError, DialError, NetConfig, NetEvent, Network};
 
 use super::support::{Format, LIMIT, Node, Peer, close, connected, event, eventually, pair};
@@ -24,11 +24,9 @@ async fn both_work(a: &Peer, b: &Peer) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_gets_no_further_than_the_handshake() {
     let (mut host, stranger) = (Peer::start(1).await, Peer::start(2).await);
-    let start = Instant::now();
     let error = stranger.net.connect(host.id, &host.net.addresses()).await.unwrap_err();
     assert_eq!(error, DialError::Refused);
     assert!(!error.is_retryable());
-    assert!(start.elapsed() < Duration::from_secs(1));
     assert!(!stranger.net.is_connected(&host.id));
     assert!(!host.net.is_connected(&stranger.id));
     // Let in later, it needs nothing but another dial, and the first was never seen.
@@ -59,7 +57,7 @@ async fn a_dial_that_reaches_nobody_or_somebody_else_says_so() {
     let start = Instant::now();
     let error = a.net.connect(d.id, &[silent.local_addr().unwrap()]).await.unwrap_err();
     assert_eq!(error, DialError::TimedOut);
-    assert!(start.elapsed() < DIAL_TIMEOUT + Duration::from_secs(1));
+    assert!(start.elapsed() < 2 * DIAL_TIMEOUT);
     close([a, b, c, d]).await;
 }
 
@@ -129,22 +127,14 @@ async fn two_that_dial_each_other_at_once_end_with_one_connection() {
 async fn a_dial_that_was_overtaken_does_not_disturb_the_connection_that_overtook_it() {
     // The one that decides is dialled: it would take the late dial for a sign that the peer lost what
     // the two had.
-    let mut a = Peer::start(1).await;
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    let mut b = Peer::on(Node::new("b"), 2, 0).await;
+    let (mut a, mut b) = pair().await;
     assert!(b.id < a.id, "the keys are the wrong way round");
-    b.net.close().await;
-    // Nobody answers at first.
-    let (net, id) = (a.net.clone(), b.id);
+    // The early dial is on its way: its packets go to where nobody answers, until there is a better way.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (net, id, address) = (a.net.clone(), b.id, silent.local_addr().unwrap());
     let early = tokio::spawn(async move { net.connect(id, &[address]).await });
-    let mut bytes = [0; 2_048];
-    let heard = tokio::task::spawn_blocking(move || free.recv_from(&mut bytes).map(|_| ()));
-    heard.await.unwrap().unwrap();
-    eventually("the port is free", || UdpSocket::bind(address).is_ok()).await;
-    b = Peer::on(Node::new("b"), 2, address.port()).await;
-    a.admit(&b);
-    b.admit(&a);
+    let heard = tokio::task::spawn_blocking(move || silent.recv(&mut [0; 2_048]).map(|_| silent));
+    let _silent = heard.await.unwrap().unwrap();
     b.dial(&a).await;
     assert_eq!(early.await.unwrap(), Ok(()));
     assert!(matches!(event(&mut a.events).await, NetEvent::Connected { .. }));
@@ -182,9 +172,9 @@ async fn closing_tells_the_peers_and_leaves_nothing() {
     let start = Instant::now();
     b.net.close().await;
     b.net.close().await;
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(event(&mut a.events).await, NetEvent::Disconnected { peer: id });
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // It was told, and did not have to notice.
+    assert!(start.elapsed() < IDLE_TIMEOUT, "{:?}", start.elapsed());
 
     assert_eq!(link.request_head().await.unwrap_err(), CallError::NotConnected);
     let error = b.net.connect(a.id, &a.net.addresses()).await.unwrap_err();
@@ -261,7 +251,8 @@ async fn a_peer_that_restarts_on_another_port_is_back_at_once() {
         new.dial(&host).await;
         both_work(&host, &new).await;
         let took = start.elapsed();
-        assert!(took < Duration::from_secs(1), "dialled by the old: {dials}; took {took:?}");
+        // The host did not have to notice first that the old one is gone.
+        assert!(took < IDLE_TIMEOUT / 2, "dialled by the old: {dials}; took {took:?}");
         assert_eq!(event(&mut host.events).await, NetEvent::Disconnected { peer: new.id });
         let addr = Some(new.net.addresses()[0]);
         assert_eq!(event(&mut host.events).await, NetEvent::Connected { peer: new.id, addr });
@@ -279,9 +270,8 @@ async fn a_peer_that_falls_silent_is_noticed_and_can_be_dialled_elsewhere() {
     let start = Instant::now();
     let error = host.net.link(old.peer.id).request_head().await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    assert!(start.elapsed() < 2 * IDLE_TIMEOUT, "{:?}", start.elapsed());
     assert_eq!(event(&mut host.events).await, NetEvent::Disconnected { peer: old.peer.id });
-    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
 
     let node = Node::new("back");
     node.members.lock().unwrap().insert(host.id);
@@ -289,7 +279,7 @@ async fn a_peer_that_falls_silent_is_noticed_and_can_be_dialled_elsewhere() {
     let start = Instant::now();
     host.dial(&new).await;
     both_work(&host, &new).await;
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(start.elapsed() < IDLE_TIMEOUT / 2, "{:?}", start.elapsed());
     close([host, new]).await;
 }
 

@@ -1,7 +1,6 @@
 //! A member that asks for what it must not: it is refused, and everybody else goes on.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use doltswarm::core::limits::{
@@ -162,11 +161,9 @@ async fn answers_that_nobody_reads_do_not_fill_the_memory() {
     syncer.request_head(pb::HeadRequest::default()).await.unwrap();
     // And one that is given up makes room.
     unread.clear();
-    tokio::time::timeout(Duration::from_secs(10), async {
-        while chunks.get_many(request.clone()).await.is_err() {}
-    })
-    .await
-    .unwrap();
+    tokio::time::timeout(LIMIT, async { while chunks.get_many(request.clone()).await.is_err() {} })
+        .await
+        .unwrap();
     endpoint.close().await;
     close([host]).await;
 }
@@ -192,7 +189,7 @@ async fn guessing_at_the_door_is_slowed_down() {
     // Nothing but the door is behind this one.
     let mut syncer = SyncerClient::new(raw::channel(&connection));
     let call = syncer.request_head(pb::HeadRequest::default());
-    let end = tokio::time::timeout(Duration::from_secs(10), call).await;
+    let end = tokio::time::timeout(LIMIT, call).await;
     assert!(end.is_ok_and(|answer| answer.is_err()));
     endpoint.close().await;
     close([host]).await;

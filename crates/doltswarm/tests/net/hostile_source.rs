@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use doltswarm::core::id::ChunkHash;
@@ -294,7 +294,7 @@ async fn a_source_that_is_silent_or_broken_does_not_hold_anybody_up() {
     let start = Instant::now();
     let error = stage.link.request_head().await.unwrap_err();
     assert_eq!(error, CallError::TimedOut);
-    assert!(start.elapsed() < CALL_TIMEOUT + Duration::from_secs(2));
+    assert!(start.elapsed() < 2 * CALL_TIMEOUT);
     // Slow is not dead: the connection stays.
     assert!(stage.host.net.is_connected(&raw::id(&stage.endpoint)));
 

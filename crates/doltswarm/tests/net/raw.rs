@@ -21,8 +21,7 @@ pub(crate) mod pb {
 pub(crate) const MEMBERS: &[u8] = b"doltswarm/1";
 pub(crate) const DOOR: &[u8] = b"doltswarm/door/1";
 
-/// A key whose id is greater than that of [`HOST`]: so the host decides on connections, and the raw
-/// peer may begin at once.
+/// A key whose id is greater than that of [`HOST`]: so the host decides on connections.
 pub(crate) const RAW: u8 = 1;
 /// See [`RAW`].
 pub(crate) const HOST: u8 = 2;
@@ -66,7 +65,14 @@ pub(crate) async fn member() -> (Peer, Endpoint, Connection) {
 pub(crate) async fn dial(endpoint: &Endpoint, host: &Peer, alpn: &[u8]) -> Connection {
     let id = EndpointId::from_bytes(host.id.as_bytes()).unwrap();
     let address = EndpointAddr::new(id).with_ip_addr(host.net.addresses()[0]);
-    endpoint.connect(address, alpn).await.unwrap()
+    let connection = endpoint.connect(address, alpn).await.unwrap();
+    if alpn == MEMBERS {
+        // Welcome, as who does not decide says. A host that turns the dial away does not hear it.
+        let mut word = connection.open_uni().await.unwrap();
+        let _ = word.write_all(&[0; 17]).await;
+        let _ = word.finish();
+    }
+    connection
 }
 
 /// Both halves of a stream.

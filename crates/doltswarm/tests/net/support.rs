@@ -19,8 +19,8 @@ use doltswarm::net::{
 };
 use tokio::sync::mpsc;
 
-/// How long anything may take before a test gives up.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// How long anything may take before a test gives up. Generous: a test machine is busy.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits until something is true.
 pub(crate) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
