@@ -321,6 +321,8 @@ pub const DOLT_SPOOL_TRIES_MAX: usize = 8;
 /// 48 with a child, so that a node has at most the 16 KiB that Dolt's have.
 pub const DOLT_CLOSURE_NODE_KEYS_MAX: usize = 320;
 /// How long a Dolt server of one's own may take to answer after its start, on a busy machine.
-pub const DOLT_START_TIMEOUT: Duration = Duration::from_secs(30);
+pub const DOLT_START_TIMEOUT: Duration = Duration::from_secs(120);
+/// How many ports are looked at to find one for a server of one's own.
+pub const DOLT_PORTS_TRIED_MAX: u32 = 100;
 /// How often it is tried to start one on another port, where somebody took the first one meanwhile.
 pub const DOLT_START_ATTEMPTS_MAX: u32 = 5;

@@ -85,6 +85,15 @@ fn needs_attention(out: &mut String, status: &Value) {
         let tables = dirty.join(", ");
         line(out, "dirty", &format!("{tables}: commit with `doltswarm commit -m MESSAGE`"));
     }
+    let ours = text(status, "engine_version");
+    for peer in list(status, "peers") {
+        let theirs = text(peer, "engine_version");
+        if !theirs.is_empty() && theirs != ours {
+            let who = format!("{} {}", short(&text(peer, "id")), text(peer, "name"));
+            let what = format!("{who} runs {theirs}, this peer {ours}: merges may differ");
+            line(out, "version", &what);
+        }
+    }
     let open = number(&status["conflicts"], "open");
     if open > 0 {
         line(out, "open", &format!("{}: see `doltswarm conflicts`", count(open, "conflict")));
@@ -146,6 +155,10 @@ mod tests {
     fn status_says_what_to_do() {
         let alone = json!({ "in_sync": true, "online": true, "peers": [], "main": "aa" });
         assert!(status(&alone).contains("doltswarm invite"));
+        let newer = json!({ "id": "ab", "name": "bob", "engine_version": "2.3.0" });
+        let mixed =
+            json!({ "in_sync": true, "online": true, "peers": [newer], "engine_version": "2.2.0" });
+        assert!(status(&mixed).contains("version  ab bob runs 2.3.0, this peer 2.2.0"));
         let problem = json!({ "since": "2026-01-01T00:00:00Z", "reason": "gone" });
         let gone =
             json!({ "in_sync": false, "online": true, "peers": [], "database_problem": problem });

@@ -89,7 +89,7 @@ impl Driver {
             peer: shared.identity.peer_id().to_string(),
             name: shared.name.clone(),
             engine: shared.founding.engine.as_str().into(),
-            engine_version: shared.engine_version.clone(),
+            engine_version: read.version.unwrap_or_else(|| shared.engine_version.clone()),
             policy: shared.founding.policy.as_str().into(),
             main: shared.text(&self.node.main()),
             state: read.state,
@@ -123,6 +123,7 @@ impl Driver {
             PeerStatus {
                 id: peer.to_string(),
                 name: known.map(|known| known.name.clone()).unwrap_or_default(),
+                engine_version: known.and_then(|known| known.engine_version.clone()),
                 role: membership.role(peer).map_or("none", Role::as_str).into(),
                 address: known.and_then(|known| known.addresses.first()).map(SocketAddr::to_string),
                 connected,
@@ -344,6 +345,7 @@ fn problem(
 /// What the engine says for a status.
 #[derive(Debug, Default)]
 pub(crate) struct StatusRead {
+    pub(crate) version: Option<String>,
     pub(crate) state: String,
     pub(crate) dirty: Vec<String>,
     pub(crate) conflicts: ConflictCounts,
@@ -353,6 +355,7 @@ pub(crate) struct StatusRead {
 
 /// What only the engine knows of a status.
 pub(crate) fn status_of(engine: &mut dyn Engine) -> EngineResult<StatusRead> {
+    let version = Some(engine.version());
     let state = engine.state_hash()?;
     let dirty = engine.dirty_tables()?;
     let mut reader = engine.reader()?;
@@ -363,5 +366,5 @@ pub(crate) fn status_of(engine: &mut dyn Engine) -> EngineResult<StatusRead> {
         _ => 0,
     };
     let conflicts = ConflictCounts { open: number(1), total: number(0) };
-    Ok(StatusRead { state, dirty, conflicts, problem: None })
+    Ok(StatusRead { version, state, dirty, conflicts, problem: None })
 }

@@ -190,6 +190,7 @@ impl Driver {
             hello.addresses.iter().filter_map(|text| text.parse().ok()).collect();
         self.learn_addresses(peer, &addresses);
         let known = self.known.entry(peer).or_default();
+        known.engine_version = Some(hello.engine_version.clone());
         known.problem = None;
         self.dialer.handle_healthy(&peer);
         let known = self.known.entry(peer).or_default();

@@ -108,6 +108,8 @@ impl Shared {
 #[derive(Debug, Clone, Default)]
 struct Known {
     name: String,
+    /// Its engine's version, as it said when it greeted.
+    engine_version: Option<String>,
     addresses: Vec<std::net::SocketAddr>,
     /// Why it is not connected, for people.
     problem: Option<String>,

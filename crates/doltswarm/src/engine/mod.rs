@@ -118,8 +118,8 @@ pub trait Engine: Send {
     /// Which engine this is.
     fn kind(&self) -> EngineKind;
 
-    /// The engine's version, for example `0.51.6`.
-    fn version(&self) -> String;
+    /// The engine's version, for example `0.51.6`. A server may be another one since it was asked last.
+    fn version(&mut self) -> String;
 
     /// The nodes that the database is marked for. A file is in its node's directory, which is its mark.
     fn owners(&mut self) -> EngineResult<Vec<PeerId>> {

@@ -89,6 +89,7 @@ impl NodeFiles {
             PeerStatus {
                 id: member.peer.to_string(),
                 name: self.name_of(&member, known),
+                engine_version: None,
                 role: member.role.as_str().into(),
                 address: known.and_then(|known| known.addresses.first().cloned()),
                 connected: false,

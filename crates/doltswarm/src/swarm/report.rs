@@ -82,6 +82,9 @@ pub struct PeerStatus {
     pub id: String,
     /// Its name; may be empty.
     pub name: String,
+    /// The version of its engine, or null where it was not heard since the node started. Where it is not
+    /// this peer's, merges may differ.
+    pub engine_version: Option<String>,
     /// Its role in the swarm.
     pub role: String,
     /// Where it was last seen, as `host:port`, or null.

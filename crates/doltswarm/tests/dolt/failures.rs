@@ -162,6 +162,8 @@ async fn while_the_server_is_gone_the_node_says_so_and_waits() {
     let a = home_a.found(SCHEMA).await;
     let b = home_b.join(&a, "b").await;
     in_step(&[&a, &b]).await;
+    let status = a.status().await.expect("a status");
+    assert_eq!(status.peers[0].engine_version.as_ref(), Some(&status.engine_version));
     server.sandbox().kill();
     let before = a.status().await.expect("a status without the server");
     let problem = before.database_problem.expect("the server is gone");

@@ -212,7 +212,7 @@ async fn wait_and_pull_say_when_a_commit_is_elsewhere() {
     in_step(&[&a, &b]).await;
     let commit = exec(&a, "INSERT INTO t VALUES (1, 1, 'x')").await;
     let what = WaitFor { commit: Some(commit.clone()), peers: Some(2) };
-    let report = a.wait(what.clone(), Duration::from_secs(30)).await.expect("a wait");
+    let report = a.wait(what.clone(), crate::support::LIMIT).await.expect("a wait");
     assert_eq!((report.reached, report.peers), (true, 2));
     assert_eq!(rows(&b, "SELECT id FROM t").await, ["[1]"]);
     let pulled = b.pull(None).await.expect("a pull");

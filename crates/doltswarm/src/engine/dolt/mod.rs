@@ -82,8 +82,7 @@ impl Dolt {
     pub fn open(options: &DoltOptions) -> EngineResult<Self> {
         let losses = Losses::default();
         let mut main = Session::new(options, Purpose::Node, &losses);
-        let rows = main.link()?.rows("SELECT dolt_version()", &[]).during("open the database")?;
-        let version = text(rows.first().and_then(|row| row.first())).to_owned();
+        let version = read_version(main.link()?)?;
         Ok(Self {
             options: options.clone(),
             main,
@@ -176,12 +175,20 @@ impl Dolt {
     }
 }
 
+fn read_version(link: &mut Link) -> EngineResult<String> {
+    let rows = link.rows("SELECT dolt_version()", &[]).during("read the version")?;
+    Ok(text(rows.first().and_then(|row| row.first())).to_owned())
+}
+
 impl Engine for Dolt {
     fn kind(&self) -> EngineKind {
         EngineKind::Dolt
     }
 
-    fn version(&self) -> String {
+    fn version(&mut self) -> String {
+        if let Ok(found) = self.main.link().and_then(read_version) {
+            self.version = found;
+        }
         self.version.clone()
     }
 

@@ -8,12 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use doltswarm_core::limits::{DOLT_START_ATTEMPTS_MAX, DOLT_START_TIMEOUT};
+use doltswarm_core::limits::{DOLT_PORTS_TRIED_MAX, DOLT_START_ATTEMPTS_MAX, DOLT_START_TIMEOUT};
 
 use super::DoltUrl;
 
 /// How often a server that starts is asked whether it is there.
 const START_POLL: Duration = Duration::from_millis(10);
+/// Where servers listen: see [`free_port`].
+const PORTS: std::ops::Range<u16> = 10_240..32_768;
 /// The variable that names the program.
 const PROGRAM_VARIABLE: &str = "DOLTSWARM_DOLT";
 /// What the server is told of its user: it neither calls home nor asks for a newer version.
@@ -34,6 +36,8 @@ pub struct Sandbox {
     port: u16,
     /// The shell that watches this process and the server.
     watcher: Option<Child>,
+    /// How long the log was when the server was started last: what is before it is of earlier runs.
+    log_from: usize,
 }
 
 /// Why a server of one's own could not be started.
@@ -78,8 +82,13 @@ impl Sandbox {
     ///
     /// [`SandboxError::Io`], [`SandboxError::Silent`]. No process is left.
     pub fn start(program: &Path, dir: &Path) -> Result<Self, SandboxError> {
-        let mut server =
-            Self { program: program.to_owned(), dir: dir.to_owned(), port: 0, watcher: None };
+        let mut server = Self {
+            program: program.to_owned(),
+            dir: dir.to_owned(),
+            port: 0,
+            watcher: None,
+            log_from: 0,
+        };
         let mut attempt = 1;
         loop {
             server.configure().map_err(|source| server.failed(source))?;
@@ -122,6 +131,7 @@ impl Sandbox {
     /// As [`Self::start`].
     pub fn run(&mut self) -> Result<(), SandboxError> {
         self.kill();
+        self.log_from = self.whole_log().len();
         let child = self.spawn().map_err(|source| self.failed(source))?;
         self.watcher = Some(child);
         let began = Instant::now();
@@ -140,7 +150,7 @@ impl Sandbox {
     }
 
     fn configure(&mut self) -> io::Result<()> {
-        self.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        self.port = free_port()?;
         fs::create_dir_all(self.dir.join("data"))?;
         fs::create_dir_all(self.dir.join("home/.dolt"))?;
         fs::write(self.dir.join("home/.dolt/config_global.json"), USER_CONFIG)?;
@@ -185,10 +195,32 @@ impl Sandbox {
         self.log().contains("already in use")
     }
 
+    fn whole_log(&self) -> Vec<u8> {
+        fs::read(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// The end of what the server said since it was started last.
     fn log(&self) -> String {
-        let text = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let log = self.whole_log();
+        let text = String::from_utf8_lossy(log.get(self.log_from..).unwrap_or_default());
         text.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
     }
+}
+
+/// A port that nobody listens on. It is below those that the system gives to outgoing connections, so
+/// that none of these has taken it when a server that was killed comes back.
+pub(super) fn free_port() -> io::Result<u16> {
+    let mut last = None;
+    for _ in 0..DOLT_PORTS_TRIED_MAX {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+        let port = PORTS.start + u16::from_le_bytes(random) % (PORTS.end - PORTS.start);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::other("no port was tried")))
 }
 
 impl Drop for Sandbox {

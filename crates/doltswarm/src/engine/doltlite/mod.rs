@@ -177,7 +177,7 @@ impl Engine for DoltLite {
         EngineKind::DoltLite
     }
 
-    fn version(&self) -> String {
+    fn version(&mut self) -> String {
         self.version.clone()
     }
 

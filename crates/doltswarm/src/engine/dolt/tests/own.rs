@@ -9,6 +9,7 @@ use super::server::{self, Server, connect};
 use super::{options, pair_at};
 use crate::engine::conformance::{Side, merge, meta_at, query};
 use crate::engine::{Engine, EngineError, MergeOutcome, MoveOutcome};
+use crate::small_disk::SmallDisk;
 
 pub(super) const TABLE: &str =
     "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 0)";
@@ -155,6 +156,43 @@ fn what_was_acknowledged_outlives_a_crash_of_the_server() {
     for id in acknowledged {
         assert!(rows.as_array().unwrap().contains(&json!([id])), "{id} is lost");
     }
+}
+
+/// *Measured* on Dolt 2.2.0: a server that cannot write ends itself.
+#[test]
+fn what_was_acknowledged_outlives_a_full_disk_of_the_server() {
+    let Some(disk) = SmallDisk::mount(64 << 10) else { return };
+    let Some(mut server) = Server::start(disk.path()) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&server, dir.path().to_owned());
+    let mut engine = Dolt::create(&options).unwrap();
+    engine.found(&meta_at("found", 1_700_000_000)).unwrap();
+    let insert = |engine: &mut Dolt, id: usize| {
+        let sql = format!("INSERT INTO t VALUES ({id}, '{}')", format!("{id} ").repeat(100_000));
+        engine.exec_and_commit(&[sql.as_str().into()], &meta_at("row", 1_700_000_002))
+    };
+    let sql = "CREATE TABLE t (id INTEGER PRIMARY KEY, a LONGTEXT)";
+    engine.exec_and_commit(&[sql.into()], &meta_at("table", 1_700_000_001)).unwrap();
+    insert(&mut engine, 0).unwrap();
+    disk.fill();
+    let mut acknowledged = vec![0];
+    let error = loop {
+        match insert(&mut engine, acknowledged.len()) {
+            Ok(_) => acknowledged.push(acknowledged.len()),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_retryable(), "{error:?}");
+    disk.make_room();
+    server.kill();
+    server.run();
+    assert_eq!(engine.dirty_tables().unwrap(), Vec::<String>::new());
+    insert(&mut engine, 1_000).unwrap();
+    let rows = query(&engine, "SELECT id FROM t");
+    for id in acknowledged {
+        assert!(rows.as_array().unwrap().contains(&json!([id])), "{id} is lost");
+    }
+    assert_eq!(engine.check_integrity().unwrap(), None);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A real `dolt sql-server` for the tests of this process.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::engine::dolt::sandbox::free_port;
 use crate::engine::dolt::{DoltOptions, Sandbox};
 
 /// How long a server may take to start on a busy machine.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A running server. It ends when this process does, however that ends.
 pub(super) struct Server {
@@ -49,7 +50,7 @@ impl Server {
             });
             return None;
         };
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port().unwrap();
         let mut server = Self { port, dir: dir.to_owned(), program, watchdog: None };
         server.configure();
         server.run();
