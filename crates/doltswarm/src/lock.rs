@@ -13,8 +13,7 @@ pub const FILE_NAME: &str = "node.lock";
 /// there is never a stale lock to clean up.
 #[derive(Debug)]
 pub struct DirLock {
-    /// Closing it releases the lock.
-    _file: File,
+    file: File,
     path: PathBuf,
 }
 
@@ -72,12 +71,20 @@ impl DirLock {
         if let Err(error) = write_pid(&mut file) {
             tracing::warn!(path = %path.display(), %error, "cannot write the process id");
         }
-        Ok(Self { _file: file, path })
+        Ok(Self { file, path })
     }
 
     /// The lock's file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: where another thread is just starting a program, that has
+        // the file open too until it runs.
+        let _ = self.file.unlock();
     }
 }
 
@@ -106,6 +113,16 @@ mod tests {
         let pid = std::process::id();
         assert!(matches!(error, LockError::HeldBy { pid: Some(held), .. } if held == pid));
         assert!(error.to_string().contains(&format!("process {pid}")), "{error}");
+        drop(lock);
+        DirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_was_just_being_started_does_not_keep_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DirLock::acquire(dir.path()).unwrap();
+        // A second handle of the same open file, as a process has it until it runs its program.
+        let _inherited = lock.file.try_clone().unwrap();
         drop(lock);
         DirLock::acquire(dir.path()).unwrap();
     }
