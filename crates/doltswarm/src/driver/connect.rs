@@ -77,12 +77,9 @@ impl Driver {
     pub(super) fn net_event(&mut self, event: NetEvent) {
         let now = self.now();
         match event {
-            NetEvent::Connected { peer, addr } => {
+            NetEvent::Connected { peer, .. } => {
                 self.linked.insert(peer);
                 self.dialer.handle_connected(now, peer);
-                if let Some(addr) = addr {
-                    self.learn_addresses(peer, &[addr]);
-                }
                 self.greet(peer);
             }
             NetEvent::Disconnected { peer } => {
@@ -129,7 +126,12 @@ impl Driver {
     pub(super) fn greeted(&mut self, peer: PeerId, result: Result<Hello, CallError>) {
         match result {
             Ok(hello) => match self.check_hello(&hello) {
-                Ok(()) => self.welcome(peer, &hello),
+                Ok(()) => {
+                    // Not sooner: one that is still joining will not be found where it is now.
+                    let seen_at = self.network.as_ref().and_then(|net| net.address_of(&peer));
+                    self.learn_addresses(peer, seen_at.as_slice());
+                    self.welcome(peer, &hello);
+                }
                 Err(reason) => self.drop_peer(peer, reason),
             },
             // A peer that is still joining fetches on this connection and comes back as a member.

@@ -50,6 +50,7 @@ async fn a_dozen_nodes_have_few_links_and_one_main() {
     // In step with all of them, by their own words.
     let what = WaitFor { commit: None, peers: Some(NODES) };
     let report = nodes[5].wait(what, LIMIT).await.expect("a wait");
-    assert!(report.reached && report.peers == NODES, "{report:?}");
+    let peers = nodes[5].peers().await.expect("a status");
+    assert!(report.reached && report.peers == NODES, "{report:?}: {peers:#?}");
     close(nodes).await;
 }
