@@ -58,16 +58,30 @@ pub const DIRTY_RETRY_DELAY: Duration = Duration::from_millis(250);
 /// Up to how many known peers a node is linked to all of them: then a commit is one hop from everyone.
 /// Beyond it links, and what they cost while nothing happens, would grow with the square of the swarm.
 pub const NEIGHBOURS_FULL_MESH_MAX: usize = 8;
-/// How many neighbours a node dials up to. The logarithm of the swarm and a little is enough for one
-/// that stays in one piece when a third of it dies at once; six is that for 10,000 peers in four hops
-/// or five.
-pub const NEIGHBOURS_TARGET: usize = 6;
+/// One in how many peers is a hub, which passes news on for others. With links as below a commit
+/// costs a message for each peer, and three for each four peers more for the flood among hubs. With
+/// more hubs that would be over two messages a peer; with fewer, each had more others to tell.
+pub const HUB_SHARE: u8 = 5;
+/// How many other hubs a hub dials up to. A random graph of so many links has a way of four or
+/// five hops between any two of 2,000 hubs, and stays in one piece when a third of them die at once.
+pub const HUB_NEIGHBOURS_TARGET: usize = 8;
+/// How many hubs another node dials up to: one to be told by, and one in reserve.
+pub const UPLINKS_TARGET: usize = 2;
+/// Over how many links a node that is linked to no hub wants to be told: three of each join everyone,
+/// and a flood over them costs about two messages a peer.
+pub const STAND_IN_LINKS: usize = 3;
+/// How many neighbours a node dials up to, hubs among them.
+pub const NEIGHBOURS_TARGET: usize = 4;
 /// How many neighbours a node keeps, those that dialled it included; beyond it some are let go.
 pub const NEIGHBOURS_MAX: usize = 10;
-/// How long a node has more than [`NEIGHBOURS_MAX`] before it lets one go: a visit is over by then.
+/// How many neighbours a hub keeps: the hubs that it looks for, those that dialled it, and
+/// [`UPLINKS_TARGET`] links of each of the four others that there are for each hub, with room to spare.
+pub const HUB_NEIGHBOURS_MAX: usize = 20;
+/// How long a node has too many neighbours before it lets one go: a visit is over by then.
 pub const NEIGHBOURS_EXCESS_DELAY: Duration = Duration::from_secs(5);
 /// How often a node with enough neighbours makes a new link at random, or ends one that it does not
-/// need, before jitter of up to a half. So parts of a swarm that were apart find each other again.
+/// need, before jitter of up to a half. So parts of a swarm that were apart find each other again. Also
+/// how long a peer is left alone whose link did not last so long.
 pub const NEIGHBOUR_SWAP_INTERVAL: Duration = Duration::from_secs(30);
 /// How many peers a node keeps in mind to dial; of more it keeps a random choice. All are known to
 /// fail before this many do.
@@ -78,11 +92,6 @@ pub const PEER_RECORDS_SHARED: usize = 8;
 /// before they are pulled and that peer is asked to tell from then on. Longer than a commit takes to
 /// everyone in a large swarm, else questions race with adverts.
 pub const GRAFT_DELAY: Duration = Duration::from_secs(3);
-/// How long after its last commit only one writer's adverts shape the tree, where none with a smaller
-/// id writes. Adverts of several writers that cut links at the same time could cut one ring twice, so
-/// this is longer than a commit takes to everyone; much longer, because a tree that every writer
-/// reshapes grows deep.
-pub const TREE_ROOT_MEMORY: Duration = Duration::from_secs(600);
 /// How many heads are remembered with who told them first.
 pub const TELLERS_MAX: usize = 2 * HEADS_MAX;
 /// How many peers that are not neighbours are visited at once, where a person wants to know.

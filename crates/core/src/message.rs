@@ -36,25 +36,21 @@ pub struct Advert {
     pub heads: Vec<CommitHash>,
     /// The peers that the sender is telling the same thing, so that nobody tells them twice.
     pub told: Vec<PeerId>,
-    /// The writer of what is new in this, of several the one with the smallest id: a hint for finding
-    /// the links that need not carry adverts. Nobody where the sender found it by asking for heads:
-    /// then somebody who knows it already was about to tell it, on this very link perhaps.
-    pub writer: Option<PeerId>,
 }
 
 /// The answer to an advert: it was heard, which does not mean that anything is pulled yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdvertReply {
-    /// Whether another peer told all of it before: so a swarm finds out, at no cost, which of its
-    /// links need not carry adverts.
+    /// Whether another peer told all of it before, and this one does not want to be told on this link.
     pub duplicate: bool,
 }
 
 /// A request for heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HeadRequest {
-    /// Whether the asker wants to be told of new heads on this link from now on.
-    pub graft: bool,
+    /// Whether the asker wants to be told of new heads on this link from now on. In a swarm of few
+    /// everyone is told anyway.
+    pub tell: bool,
 }
 
 /// The answer to a request for heads.

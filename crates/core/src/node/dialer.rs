@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hubs::is_hub;
 use super::neighbours::View;
 use super::timers::{Backoff, Jitter};
 use crate::id::PeerId;
-use crate::limits::NEIGHBOURS_TARGET;
+use crate::limits::NEIGHBOUR_SWAP_INTERVAL;
 use crate::time::Time;
 
 /// Keeps connections alive: to all known peers, or to a few neighbours where there are many.
@@ -22,10 +23,11 @@ use crate::time::Time;
 pub struct Dialer {
     pub(super) targets: BTreeMap<PeerId, Target>,
     pub(super) jitter: Jitter,
-    /// How many targets are connected.
-    pub(super) linked: usize,
-    /// How many targets are being dialled.
-    pub(super) dialing: usize,
+    /// Whether this node is a hub.
+    pub(super) is_hub: bool,
+    /// The links to all, and those to hubs.
+    pub(super) links: Links,
+    pub(super) hub_links: Links,
     /// Since when there are too many links.
     pub(super) excess_since: Option<Time>,
     /// When to make a link beyond those needed, or to end one.
@@ -36,17 +38,59 @@ pub struct Dialer {
     pub(super) left: BTreeSet<PeerId>,
 }
 
-#[derive(Debug, Clone, Default)]
+/// How many links there are to some peers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Links {
+    /// How many are connected.
+    pub(super) linked: usize,
+    /// How many are being dialled.
+    pub(super) dialing: usize,
+}
+
+impl Links {
+    pub(super) fn all(self) -> usize {
+        self.linked + self.dialing
+    }
+
+    /// Counts what becomes of one of them.
+    pub(super) fn change(&mut self, from: State, to: State) {
+        for (counted, count) in
+            [(State::Connected, &mut self.linked), (State::Dialing, &mut self.dialing)]
+        {
+            *count = *count + usize::from(to == counted) - usize::from(from == counted);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) state: State,
+    pub(super) is_hub: bool,
     /// When it was last connected.
     pub(super) since: Time,
+    /// Until when it is no neighbour again, though it may be visited.
+    alone_until: Time,
     backoff: Backoff,
 }
 
 impl Target {
+    fn new(peer: &PeerId) -> Self {
+        Self {
+            state: State::Waiting,
+            is_hub: is_hub(peer),
+            since: Time::ZERO,
+            alone_until: Time::ZERO,
+            backoff: Backoff::default(),
+        }
+    }
+
     pub(super) fn is_due(&self, now: Time) -> bool {
         self.state == State::Waiting && self.backoff.is_ready(now)
+    }
+
+    /// Whether it may be dialled as a neighbour.
+    pub(super) fn is_free(&self, now: Time) -> bool {
+        self.is_due(now) && self.alone_until <= now
     }
 
     /// How often in a row it failed.
@@ -69,13 +113,14 @@ pub(super) enum State {
 }
 
 impl Dialer {
-    /// A dialer that knows nobody. The seed spreads peers in time, and chooses neighbours.
-    pub fn new(seed: u64) -> Self {
+    /// The dialer of a node that knows nobody. The seed spreads peers in time, and chooses neighbours.
+    pub fn new(me: &PeerId, seed: u64) -> Self {
         let mut dialer = Self {
             targets: BTreeMap::new(),
             jitter: Jitter::new(seed),
-            linked: 0,
-            dialing: 0,
+            is_hub: is_hub(me),
+            links: Links::default(),
+            hub_links: Links::default(),
             excess_since: None,
             swap_due: Time::ZERO,
             visits: BTreeSet::new(),
@@ -88,22 +133,36 @@ impl Dialer {
     /// An address of the peer was learned: it is dialled at once where it is wanted.
     pub fn handle_known(&mut self, _now: Time, peer: PeerId) {
         if self.targets.contains_key(&peer) || self.make_room() {
-            self.targets.entry(peer).or_default().backoff.reset();
+            self.target(peer).backoff.reset();
         }
     }
 
     /// There is a connection, whoever dialled.
     pub fn handle_connected(&mut self, now: Time, peer: PeerId) {
         if self.targets.contains_key(&peer) || self.make_room() {
-            self.targets.entry(peer).or_default().since = now;
+            self.target(peer).since = now;
             self.set(&peer, State::Connected);
             self.note_excess(now);
         }
     }
 
-    /// The connection is gone: dials again after a short wait, and a longer one each time in a row.
+    /// The peer, kept in mind from here on.
+    pub(super) fn target(&mut self, peer: PeerId) -> &mut Target {
+        self.targets.entry(peer).or_insert_with(|| Target::new(&peer))
+    }
+
+    /// The connection is gone: dials again after a short wait, and a longer one each time in a row. With
+    /// a partial view a link that did not last is left alone for a while: there are others.
     pub fn handle_disconnected(&mut self, now: Time, peer: PeerId) {
         self.fail(now, &peer);
+        let (is_partial, jitter) = (self.view() == View::Partial, &mut self.jitter);
+        if let Some(target) = self.targets.get_mut(&peer)
+            && is_partial
+            && now - target.since < NEIGHBOUR_SWAP_INTERVAL
+        {
+            // It has too many links. To come back at once would only push out another.
+            target.alone_until = now + jitter.stretch(NEIGHBOUR_SWAP_INTERVAL);
+        }
     }
 
     /// A dial failed.
@@ -160,15 +219,20 @@ impl Dialer {
     pub fn poll_timeout(&self) -> Option<Time> {
         let is_partial = self.view() == View::Partial;
         let view = is_partial.then(|| self.view_deadline()).flatten();
-        let enough = is_partial && self.linked + self.dialing >= NEIGHBOURS_TARGET;
         let wanted = |(peer, target): &(&PeerId, &Target)| {
-            target.state == State::Waiting && (!enough || self.visits.contains(peer))
+            let is_wanted = !is_partial || self.wants(target) || self.visits.contains(peer);
+            target.state == State::Waiting && is_wanted
         };
-        if enough && self.visits.is_empty() {
+        if is_partial && !self.wants_any() && self.visits.is_empty() {
             return view;
         }
         let waiting = self.targets.iter().filter(wanted);
-        let dial = waiting.map(|(_, target)| target.backoff.deadline().unwrap_or(Time::ZERO)).min();
+        let due = |(peer, target): (&PeerId, &Target)| {
+            let due = target.backoff.deadline().unwrap_or(Time::ZERO);
+            let is_alone = is_partial && !self.visits.contains(peer);
+            if is_alone { due.max(target.alone_until) } else { due }
+        };
+        let dial = waiting.map(due).min();
         dial.into_iter().chain(view).min()
     }
 }
@@ -178,11 +242,12 @@ mod tests {
     use super::*;
     use crate::limits::{RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 
+    const ME: PeerId = PeerId::from_bytes([0; 32]);
     const A: PeerId = PeerId::from_bytes([1; 32]);
 
     #[test]
     fn dials_once_then_waits_longer_each_time() {
-        let mut dialer = Dialer::new(1);
+        let mut dialer = Dialer::new(&ME, 1);
         let mut now = Time::ZERO;
         dialer.handle_known(now, A);
         assert_eq!(dialer.poll_dial(now), Some(A));
@@ -202,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_connection_stops_dialling_and_its_loss_starts_it_again() {
-        let mut dialer = Dialer::new(1);
+        let mut dialer = Dialer::new(&ME, 1);
         dialer.handle_known(Time::ZERO, A);
         assert_eq!(dialer.poll_dial(Time::ZERO), Some(A));
         // The peer dialled in meanwhile; our own dial fails late.
@@ -215,5 +280,29 @@ mod tests {
         assert!(due - Time::ZERO <= RETRY_DELAY_MIN + RETRY_DELAY_MIN / 2);
         dialer.handle_forgotten(&A);
         assert_eq!(dialer.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_link_that_did_not_last_is_left_alone_for_a_while_but_for_visits() {
+        let mut dialer = Dialer::new(&ME, 1);
+        let peers: Vec<PeerId> = (1..=20).map(|byte| PeerId::from_bytes([byte; 32])).collect();
+        let now = Time::from_millis(100_000);
+        for peer in &peers {
+            dialer.handle_known(now, *peer);
+            dialer.handle_connected(now, *peer);
+            dialer.handle_healthy(peer);
+        }
+        for peer in &peers {
+            dialer.handle_disconnected(now, *peer);
+        }
+        assert_eq!(dialer.poll_dial(now), None);
+        let later = dialer.poll_timeout().expect("because links are wanted");
+        assert!(later - now >= NEIGHBOUR_SWAP_INTERVAL, "{later:?}");
+        let soon = now + RETRY_DELAY_MAX;
+        assert_eq!(dialer.poll_dial(soon), None);
+        assert!(dialer.handle_visit(soon, A));
+        assert_eq!(dialer.poll_dial(soon), Some(A));
+        let much_later = now + 2 * NEIGHBOUR_SWAP_INTERVAL;
+        assert!(dialer.poll_dial(much_later).is_some_and(|peer| peer != A));
     }
 }

@@ -227,7 +227,7 @@ impl EventHandler {
             }
             // Who told it first is no good source, and may have silenced those who are.
             if peer.source.retry.failures() > 1 || quarantined.is_some() {
-                peers.graft_all(now);
+                peers.want_all(now);
             }
         }
         outbox.event(match quarantined {

@@ -11,12 +11,13 @@
 pub mod dialer;
 mod event_handler;
 mod folding;
+pub mod hubs;
 mod io;
 pub mod neighbours;
 mod peer;
 mod peers;
+mod tellers;
 pub(crate) mod timers;
-mod tree;
 
 use std::collections::BTreeSet;
 
@@ -95,7 +96,7 @@ impl Node {
     pub fn new(config: NodeConfig, restored: Restored, now: Time) -> Self {
         let Restored { graph, memory, main, included, peers: known } = restored;
         assert!(graph.founding().is_some(), "a node begins with at least the founding commit");
-        let mut peers = Peers::default();
+        let mut peers = Peers::new(&config.me);
         for peer in known.into_iter().filter(|peer| *peer != config.me) {
             peers.entry(peer);
         }
@@ -168,7 +169,7 @@ impl Node {
     /// Whether the swarm does as well without the link to the peer: adverts come and go by others, and
     /// nothing is being pulled over it. Never with a full view.
     pub fn is_spare(&self, peer: &PeerId) -> bool {
-        self.peers.is_lazy(peer) && !self.pulls.is_pulling(peer)
+        self.peers.is_spare(peer) && !self.pulls.is_pulling(peer)
     }
 
     /// Whether a pull is under way.
@@ -210,7 +211,9 @@ impl Node {
     /// Which of the peers it knows the node is linked to, as the
     /// [`Dialer`](dialer::Dialer) has it. Cheap where nothing changed.
     pub fn handle_view(&mut self, view: View) {
-        self.peers.set_view(view);
+        if self.peers.set_view(self.now, view, &mut self.outbox.jitter) {
+            self.drive(self.now);
+        }
     }
 
     /// A peer asks for the heads; its answer are [`advert_heads`](Self::advert_heads).
@@ -258,7 +261,7 @@ impl Node {
         included: Vec<CommitHash>,
     ) -> Result<(), GraphError> {
         self.folding.set_main(main, included);
-        let inserted = self.insert(now, commits);
+        let inserted = self.insert(commits);
         if !is_active(Mutant::LocalCommitIgnored) {
             self.folding.refold_local(&self.graph);
         }
@@ -308,7 +311,7 @@ impl Node {
         let Some(pull) = self.pulls.end(op) else { return };
         let inserted = result.and_then(|commits| {
             let local = |error: GraphError| PullError::Local { reason: error.to_string() };
-            self.insert(now, commits).map_err(local)
+            self.insert(commits).map_err(local)
         });
         let complete = pull.heads.iter().all(|head| self.graph.contains(head));
         let peers = &mut self.peers;
@@ -411,11 +414,10 @@ impl Node {
     }
 
     /// Inserts commits, parents first, and returns how many are new.
-    fn insert(&mut self, now: Time, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
+    fn insert(&mut self, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
         let (before, count) = (self.graph.heads().clone(), self.graph.len());
         let mut result = Ok(());
         for commit in commits {
-            self.peers.note_writer(now, commit.signer);
             result = self.graph.insert(commit).map(|_| ());
             if result.is_err() {
                 break;

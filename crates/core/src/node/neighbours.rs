@@ -5,17 +5,22 @@
 //! (Leitão, Pereira, Rodrigues: "HyParView: a membership protocol for reliable gossip-based broadcast",
 //! DSN 2007). Here the passive view is filled by the peer records in answers to requests for heads.
 //!
+//! Of the peers some are hubs (see [`super::hubs`]). A hub looks for other hubs, any other node
+//! for some of both.
+//!
 //! Invariants:
-//! - With a partial view a node dials until it has [`NEIGHBOURS_TARGET`] neighbours, and lets go of
-//!   some where it has had more than [`NEIGHBOURS_MAX`] for a while.
+//! - With a partial view a hub dials until it is linked to [`HUB_NEIGHBOURS_TARGET`] hubs; another
+//!   node until it has [`NEIGHBOURS_TARGET`] neighbours, [`UPLINKS_TARGET`] hubs among them. A hub that
+//!   knows too few does as others do. Some are let go where there have been too many for a while.
 //! - Links go on being made at random, slowly: two parts of a swarm that were apart for long, each with
 //!   neighbours enough, are linked again.
 
-use super::dialer::{Dialer, State, Target};
+use super::dialer::{Dialer, Links, State, Target};
 use crate::id::PeerId;
 use crate::limits::{
-    DIAL_TARGETS_MAX, NEIGHBOUR_SWAP_INTERVAL, NEIGHBOURS_EXCESS_DELAY, NEIGHBOURS_FULL_MESH_MAX,
-    NEIGHBOURS_MAX, NEIGHBOURS_TARGET, VISITS_AT_ONCE_MAX,
+    DIAL_TARGETS_MAX, HUB_NEIGHBOURS_MAX, HUB_NEIGHBOURS_TARGET, NEIGHBOUR_SWAP_INTERVAL,
+    NEIGHBOURS_EXCESS_DELAY, NEIGHBOURS_FULL_MESH_MAX, NEIGHBOURS_MAX, NEIGHBOURS_TARGET,
+    UPLINKS_TARGET, VISITS_AT_ONCE_MAX,
 };
 use crate::time::Time;
 
@@ -47,25 +52,62 @@ impl Dialer {
 
     /// How many peers this node is linked to.
     pub fn links(&self) -> usize {
-        self.linked
+        self.links.linked
     }
 
     /// The next neighbour to dial: one that did not fail where there are too few, anyone where the
     /// time has come to know somebody else.
     pub(super) fn next_neighbour(&mut self, now: Time) -> Option<PeerId> {
-        let links = self.linked + self.dialing;
-        if links < NEIGHBOURS_TARGET {
-            let ready = |target: &&Target| target.is_due(now);
-            let least = self.targets.values().filter(ready).map(Target::failures).min()?;
-            return self.pick(|_, target| target.is_due(now) && target.failures() == least);
+        if self.wants_any() {
+            let wants_hubs = self.wants_hubs();
+            let ready = |target: &&Target| target.is_free(now) && self.wants(target);
+            // Hubs have links enough, where it need not be one.
+            let order = |target: &Target| (target.failures(), target.is_hub != wants_hubs);
+            if let Some(least) = self.targets.values().filter(ready).map(order).min() {
+                return self.pick(|_, target| target.is_free(now) && order(target) == least);
+            }
         }
-        if links > NEIGHBOURS_TARGET || self.swap_due > now {
+        if self.surplus(|links| links.all()) > 0 || self.swap_due > now {
             return None;
         }
         self.swap_later(now);
-        self.pick(|_, target| target.is_due(now))
+        let hub = self.pick(|_, target| target.is_free(now) && target.is_hub);
+        if self.is_hub && (hub.is_some() || self.links.all() > NEIGHBOURS_MAX) {
+            return hub;
+        }
+        self.pick(|_, target| target.is_free(now))
     }
 
+    /// How many hubs this node wants to be linked to.
+    fn hubs_target(&self) -> usize {
+        if self.is_hub { HUB_NEIGHBOURS_TARGET } else { UPLINKS_TARGET }
+    }
+
+    fn wants_hubs(&self) -> bool {
+        self.hub_links.all() < self.hubs_target()
+    }
+
+    /// Whether this node has too few links of some kind.
+    pub(super) fn wants_any(&self) -> bool {
+        self.wants_hubs() || self.links.all() < NEIGHBOURS_TARGET
+    }
+
+    /// Whether this node has too few links, and one to the target would do.
+    pub(super) fn wants(&self, target: &Target) -> bool {
+        (target.is_hub && self.wants_hubs()) || self.links.all() < NEIGHBOURS_TARGET
+    }
+
+    /// How many links a node has beyond those that it looks for, of the kind that makes its view.
+    fn surplus(&self, count: impl Fn(&Links) -> usize) -> usize {
+        match self.is_hub {
+            true => count(&self.hub_links).saturating_sub(HUB_NEIGHBOURS_TARGET),
+            false => count(&self.links).saturating_sub(NEIGHBOURS_TARGET),
+        }
+    }
+
+    fn links_max(&self) -> usize {
+        if self.is_hub { HUB_NEIGHBOURS_MAX } else { NEIGHBOURS_MAX }
+    }
     /// A target at random of those that hold.
     fn pick(&mut self, holds: impl Fn(&PeerId, &Target) -> bool) -> Option<PeerId> {
         let count = self.targets.iter().filter(|(peer, target)| holds(peer, target)).count();
@@ -94,7 +136,8 @@ impl Dialer {
     fn next_excess(&mut self, now: Time, is_spare: impl Fn(&PeerId) -> bool) -> Option<PeerId> {
         let too_many =
             self.excess_since.is_some_and(|since| since + NEIGHBOURS_EXCESS_DELAY <= now);
-        if !too_many && (self.linked <= NEIGHBOURS_TARGET || self.swap_due > now) {
+        let surplus = self.surplus(|links| links.linked);
+        if !too_many && (surplus == 0 || self.swap_due > now) {
             return None;
         }
         self.swap_later(now);
@@ -105,7 +148,9 @@ impl Dialer {
         let may_go = |peer: &PeerId, target: &Target| {
             target.state == State::Connected && *peer != newest && !visits.contains(peer)
         };
-        let spare = self.pick(|peer, target| may_go(peer, target) && is_spare(peer));
+        let any = too_many || !self.is_hub;
+        let fits = |peer: &PeerId, target: &Target| may_go(peer, target) && (any || target.is_hub);
+        let spare = self.pick(|peer, target| fits(peer, target) && is_spare(peer));
         let goes = spare.or_else(|| if too_many { self.pick(may_go) } else { None });
         if too_many && goes.is_none() {
             self.excess_since = Some(now);
@@ -116,8 +161,8 @@ impl Dialer {
     /// When the view has to be looked at again.
     pub(super) fn view_deadline(&self) -> Option<Time> {
         let excess = self.excess_since.map(|since| since + NEIGHBOURS_EXCESS_DELAY);
-        let settled = self.linked + self.dialing == NEIGHBOURS_TARGET;
-        let swap = (settled || self.linked > NEIGHBOURS_TARGET).then_some(self.swap_due);
+        let is_settled = self.surplus(|links| links.all()) == 0;
+        let swap = (is_settled || self.surplus(|links| links.linked) > 0).then_some(self.swap_due);
         excess.into_iter().chain(swap).min()
     }
 
@@ -170,14 +215,14 @@ impl Dialer {
         if !self.targets.contains_key(&peer) && !self.make_room() {
             return false;
         }
-        self.targets.entry(peer).or_default();
+        self.target(peer);
         self.visits.insert(peer)
     }
 
     /// The peer said what one wanted to know. It stays where a neighbour is wanted.
     pub fn handle_visited(&mut self, peer: &PeerId) {
         let is_linked = |target: &Target| target.state == State::Connected;
-        let spare = self.view() == View::Partial && self.linked > NEIGHBOURS_TARGET;
+        let spare = self.view() == View::Partial && self.links.linked > NEIGHBOURS_TARGET;
         if self.visits.remove(peer) && spare && self.targets.get(peer).is_some_and(is_linked) {
             self.left.insert(*peer);
         }
@@ -187,16 +232,15 @@ impl Dialer {
     pub(super) fn set(&mut self, peer: &PeerId, state: State) {
         let Some(target) = self.targets.get_mut(peer) else { return };
         let before = std::mem::replace(&mut target.state, state);
-        for (counted, count) in
-            [(State::Connected, &mut self.linked), (State::Dialing, &mut self.dialing)]
-        {
-            *count = *count + usize::from(state == counted) - usize::from(before == counted);
+        self.links.change(before, state);
+        if target.is_hub {
+            self.hub_links.change(before, state);
         }
     }
 
     /// Notes since when there are too many links.
     pub(super) fn note_excess(&mut self, now: Time) {
-        let too_many = self.linked > NEIGHBOURS_MAX;
+        let too_many = self.links.linked > self.links_max();
         self.excess_since = self.excess_since.or(Some(now)).filter(|_| too_many);
     }
 }

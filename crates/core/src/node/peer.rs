@@ -30,12 +30,13 @@ pub(super) struct Peer {
     pub(super) request_due: Time,
     /// Whether somebody waits for the next answer.
     pub(super) urgent: bool,
-    /// Whether adverts can do without this link.
-    pub(super) lazy: bool,
-    /// Whether the next question asks to be told from then on.
-    pub(super) graft: bool,
-    /// Whether the question under way does.
-    pub(super) grafting: bool,
+    pub(super) is_hub: bool,
+    /// Whether this node wants to be told of new heads over this link.
+    pub(super) wants: bool,
+    /// Whether the peer does, as far as is known.
+    pub(super) is_wanted: bool,
+    /// Whether what it should know changed while a question was under way.
+    pub(super) asks_again: bool,
     pub(super) request_retry: Backoff,
     /// How often in a row it was asked whether what it was told has arrived, and it had not.
     pub(super) confirms: u32,
@@ -111,7 +112,7 @@ impl Peer {
     /// Whether the peer is to be told one of `heads`, beyond what the advert under way tells it.
     pub(super) fn lacks(&self, heads: &BTreeSet<CommitHash>, under_way: &[CommitHash]) -> bool {
         let mut news = self.news(heads);
-        self.connected && !self.lazy && news.any(|head| under_way.binary_search(head).is_err())
+        self.connected && self.is_eager() && news.any(|head| under_way.binary_search(head).is_err())
     }
 
     /// Forgets heads that are neither ours nor new to us; they lie under ours.
@@ -136,10 +137,16 @@ impl Peer {
         delay.min(ANTI_ENTROPY_INTERVAL)
     }
 
-    /// Asks at once, and to be told from then on.
-    pub(super) fn graft(&mut self, now: Time) {
-        self.lazy = false;
-        self.graft = true;
+    /// Whether adverts go over this link, both ways.
+    pub(super) fn is_eager(&self) -> bool {
+        self.wants || self.is_wanted
+    }
+
+    /// Wants to be told from now on, and asks at once: who told until now may have left something out.
+    pub(super) fn want(&mut self, now: Time) {
+        self.wants = true;
+        self.urgent = true;
+        self.asks_again = true;
         self.request_due = self.request_due.min(now);
     }
 

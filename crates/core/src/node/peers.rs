@@ -5,14 +5,16 @@
 //!   one that this node or another has told it.
 //! - At most one advert and one request for heads are under way to each peer. An advert is made when
 //!   it is sent, from the newest state, so a slow peer costs no queue.
+//! - Adverts go over eager links alone; which those are is told in [`super::hubs`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::hubs::is_hub;
 use super::io::{Event, OpId, Output, PeerView};
-use super::neighbours::View;
 use super::peer::{Differing, HeardFrom, Peer};
+use super::tellers::Tellers;
 use super::timers::{Jitter, Outbox};
-use super::tree::Tree;
+
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
 use crate::limits::{
@@ -28,12 +30,20 @@ use crate::time::Time;
 pub(super) struct Peers {
     map: BTreeMap<PeerId, Peer>,
     requests: BTreeMap<OpId, PeerId>,
-    /// To whom, with which heads, and whether all news among them were found by asking.
-    adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>, bool)>,
-    tree: Tree,
+    /// To whom, and with which heads.
+    adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>)>,
+    pub(super) tellers: Tellers,
+    /// Whether this node is a hub.
+    pub(super) is_hub: bool,
+    /// Whether it is linked to no hub to count on, and wants a few other links.
+    pub(super) stands_in: bool,
 }
 
 impl Peers {
+    pub(super) fn new(me: &PeerId) -> Self {
+        Self { is_hub: is_hub(me), ..Self::default() }
+    }
+
     pub(super) fn get(&self, id: &PeerId) -> Option<&Peer> {
         self.map.get(id)
     }
@@ -71,7 +81,8 @@ impl Peers {
             let oldest = absent.min_by_key(|(id, peer)| (peer.last_seen, **id)).map(|(id, _)| *id);
             self.map.remove(&oldest?);
         }
-        Some(self.map.entry(id).or_default())
+        let new = || Peer { is_hub: is_hub(&id), ..Peer::default() };
+        Some(self.map.entry(id).or_insert_with(new))
     }
 
     pub(super) fn connect(
@@ -82,9 +93,7 @@ impl Peers {
         outbox: &mut Outbox,
     ) {
         self.drop_ops(&id);
-        let is_partial = self.tree.is_partial();
-        // The first links must all carry adverts, or the tree would never form.
-        let is_needed = !self.tree.formed || self.connected().all(|(_, peer)| peer.lazy);
+        let is_partial = self.tellers.is_partial();
         let Some(peer) = self.entry(id) else { return };
         if !peer.connected {
             outbox.event(Event::PeerConnected { peer: id });
@@ -98,13 +107,11 @@ impl Peers {
         peer.request_retry.reset();
         peer.source.hurry();
         peer.request_due = now;
-        peer.lazy = is_partial && !is_needed;
-        peer.graft = is_partial && is_needed;
-        peer.urgent = is_partial && is_needed;
         if is_partial {
             // It asks too.
             peer.hear(graph.heads(), HeardFrom::HearSay(now));
         }
+        self.link(now, id, &mut outbox.jitter);
     }
 
     pub(super) fn disconnect(&mut self, now: Time, id: PeerId, outbox: &mut Outbox) {
@@ -113,58 +120,16 @@ impl Peers {
         let was_connected = std::mem::take(&mut peer.connected);
         peer.known.clear();
         peer.deferred.clear();
+        (peer.wants, peer.is_wanted) = (false, false);
         if was_connected {
-            let was_lazy = peer.lazy;
             outbox.event(Event::PeerDisconnected { peer: id });
-            if !was_lazy {
-                self.graft_all(now);
-            }
-        }
-    }
-
-    // The tree.
-
-    /// Whether the node is linked to all peers it knows, or to some.
-    pub(super) fn set_view(&mut self, view: View) {
-        if self.tree.view != view {
-            self.tree.view = view;
-            self.map.values_mut().for_each(|peer| peer.lazy = false);
-        }
-    }
-
-    /// Adverts may come by any link from here on: one that carried them is gone, or is no good.
-    pub(super) fn graft_all(&mut self, now: Time) {
-        if self.tree.is_partial() {
-            self.tree.forget_root();
-            let lazy = self.map.values_mut().filter(|peer| peer.connected && peer.lazy);
-            lazy.for_each(|peer| peer.graft(now));
-        }
-    }
-
-    /// A peer asks for the heads, and maybe to be told of new ones.
-    pub(super) fn take_request(
-        &mut self,
-        now: Time,
-        id: &PeerId,
-        request: HeadRequest,
-        graph: &CommitGraph,
-    ) {
-        let Some(peer) = self.map.get_mut(id).filter(|peer| peer.connected) else { return };
-        if request.graft && self.tree.is_partial() {
-            peer.lazy = false;
-            // The answer tells it these.
-            peer.hear(graph.heads(), HeardFrom::HearSay(now));
+            self.settle(now, &mut outbox.jitter);
         }
     }
 
     /// Whether the pull of a head waits for somebody to tell it.
     pub(super) fn is_held(&self, head: &CommitHash) -> bool {
-        self.tree.is_held(head)
-    }
-
-    /// Whether adverts can do without the link to the peer.
-    pub(super) fn is_lazy(&self, id: &PeerId) -> bool {
-        self.get(id).is_some_and(|peer| peer.lazy)
+        self.tellers.is_held(head)
     }
 
     pub(super) fn forget(&mut self, now: Time, id: PeerId, outbox: &mut Outbox) {
@@ -188,9 +153,7 @@ impl Peers {
         advert: Advert,
         graph: &CommitGraph,
     ) -> AdvertReply {
-        let repeated = self.tree.told(id, &advert.heads, advert.writer.is_none(), graph);
-        let shapes = advert.writer.is_none_or(|writer| self.tree.may_shape(now, &writer));
-        let duplicate = repeated && shapes;
+        let duplicate = self.tellers.told(id, &advert.heads, graph) && self.told_twice(&id);
         for told in &advert.told {
             if let Some(peer) = self.map.get_mut(told).filter(|peer| peer.connected) {
                 peer.hear(&advert.heads, HeardFrom::HearSay(now));
@@ -198,23 +161,7 @@ impl Peers {
             }
         }
         self.learn(now, id, advert.heads, graph);
-        if !repeated || (shapes && advert.writer.is_some()) {
-            self.weigh(&id, duplicate);
-        }
         AdvertReply { duplicate }
-    }
-
-    /// A commit is new here.
-    pub(super) fn note_writer(&mut self, now: Time, writer: PeerId) {
-        self.tree.note_writer(now, writer);
-    }
-
-    /// An advert went over this link; a duplicate shows that it is not needed.
-    fn weigh(&mut self, id: &PeerId, duplicate: bool) {
-        if let (true, Some(peer)) = (self.tree.is_partial(), self.map.get_mut(id)) {
-            peer.lazy = duplicate;
-            self.tree.formed |= duplicate;
-        }
     }
 
     /// Takes a peer's word about its own heads.
@@ -248,9 +195,7 @@ impl Peers {
         let id = self.requests.remove(&op)?;
         let peer = self.map.get_mut(&id)?;
         peer.request_op = None;
-        let grafted = std::mem::take(&mut peer.grafting);
         let Some(heads) = heads else {
-            peer.graft |= grafted;
             peer.request_retry.fail(now, jitter);
             peer.request_due = peer.request_retry.deadline().unwrap_or(now);
             peer.failing = Some("it did not answer a request for its heads");
@@ -258,9 +203,9 @@ impl Peers {
         };
         peer.request_retry.reset();
         let is_urgent = std::mem::take(&mut peer.urgent);
-        self.tree.asked(now, id, &heads, is_urgent, graph);
+        self.tellers.asked(now, id, &heads, is_urgent, graph);
         self.learn(now, id, heads, graph);
-        let is_partial = self.tree.is_partial();
+        let is_partial = self.tellers.is_partial();
         let peer = self.map.get_mut(&id)?;
         // With many peers a question after each advert would double what a commit costs.
         let wait =
@@ -279,7 +224,7 @@ impl Peers {
                 _ => true,
             });
         }
-        if peer.graft {
+        if peer.asks_again {
             peer.request_due = now;
         }
         Some(id)
@@ -292,7 +237,7 @@ impl Peers {
         result: Result<AdvertReply, ()>,
         jitter: &mut Jitter,
     ) {
-        let Some((id, heads, asked)) = self.adverts.remove(&op) else { return };
+        let Some((id, heads)) = self.adverts.remove(&op) else { return };
         let Some(peer) = self.map.get_mut(&id) else { return };
         peer.advert_op = None;
         if let Ok(reply) = result {
@@ -301,13 +246,12 @@ impl Peers {
             peer.last_seen = Some(now);
             peer.hear(&heads, HeardFrom::FirstHand);
             peer.confirms = 0;
-            if !self.tree.is_partial() && !is_active(Mutant::NoAntiEntropy) {
+            if !self.tellers.is_partial() && !is_active(Mutant::NoAntiEntropy) {
                 peer.ask_within(now, CONFIRM_DELAY, jitter);
             }
-            match reply.duplicate {
-                true if asked => self.tree.had(id, &heads),
-                true => self.weigh(&id, true),
-                false => {}
+            if reply.duplicate {
+                self.tellers.had(id, &heads);
+                self.unwanted(&id);
             }
         } else {
             peer.advert_retry.fail(now, jitter);
@@ -375,16 +319,15 @@ impl Peers {
 
     /// Asks whom it is time to ask, and tells who may lack something.
     pub(super) fn drive(&mut self, now: Time, graph: &CommitGraph, outbox: &mut Outbox) {
-        while let Some(id) = self.tree.next_graft(now) {
-            let peer = self.map.get_mut(&id).filter(|peer| peer.connected);
-            if let (true, Some(peer)) = (self.tree.is_partial(), peer) {
-                peer.graft(now);
+        while let Some(id) = self.tellers.next_graft(now) {
+            if self.tellers.is_partial() {
+                self.want(now, &id);
             }
         }
         for (id, peer) in self.map.iter_mut().filter(|(_, peer)| peer.connected) {
             if peer.request_op.is_none() && peer.request_due <= now {
-                peer.grafting = std::mem::take(&mut peer.graft);
-                let request = HeadRequest { graft: peer.grafting };
+                peer.asks_again = false;
+                let request = HeadRequest { tell: peer.wants };
                 let op = outbox.start(|op| Output::RequestHeads { op, peer: *id, request });
                 peer.request_op = Some(op);
                 self.requests.insert(op, *id);
@@ -404,7 +347,7 @@ impl Peers {
         let adverts = &self.adverts;
         let is_target = |peer: &Peer| {
             let under_way = peer.advert_op.and_then(|op| adverts.get(&op));
-            let under_way = under_way.map(|(_, heads, _)| heads.as_slice()).unwrap_or_default();
+            let under_way = under_way.map(|(_, heads)| heads.as_slice()).unwrap_or_default();
             peer.advert_retry.is_ready(now) && peer.lacks(ours, under_way)
         };
         let targets: Vec<PeerId> =
@@ -416,13 +359,10 @@ impl Peers {
                 continue;
             };
             let heads: Vec<CommitHash> = ours.iter().copied().collect();
-            let mut news = peer.news(ours).filter(|head| !self.tree.is_asked(head)).peekable();
-            let asked = news.peek().is_none();
-            let writer = news.filter_map(|head| graph.signer(head)).min();
-            let advert = Advert { heads: heads.clone(), told: told.clone(), writer };
+            let advert = Advert { heads: heads.clone(), told: told.clone() };
             let op = outbox.start(|op| Output::Advertise { op, peer: id, advert });
             peer.advert_op = Some(op);
-            self.adverts.insert(op, (id, heads, asked));
+            self.adverts.insert(op, (id, heads));
         }
     }
 
@@ -437,6 +377,6 @@ impl Peers {
             let advert = advert.filter(|_| peer.advert_op.is_none() && peer.lacks(heads, &[]));
             request.into_iter().chain(advert)
         });
-        peers.chain(self.tree.deadline())
+        peers.chain(self.tellers.deadline())
     }
 }

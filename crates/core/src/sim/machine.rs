@@ -85,7 +85,7 @@ impl Machine {
         Self {
             number,
             node,
-            dialer: Dialer::new(seed),
+            dialer: Dialer::new(&peer_id(number), seed),
             store,
             main: hash,
             dirty: false,
@@ -123,7 +123,7 @@ impl Machine {
         let peers: Vec<PeerId> = self.node.peers().map(|view| view.peer).collect();
         let restored = Restored { graph, memory, main: self.main, included, peers: peers.clone() };
         self.node = Node::new(NodeConfig { me: peer_id(self.number), seed }, restored, now);
-        self.dialer = Dialer::new(seed);
+        self.dialer = Dialer::new(&peer_id(self.number), seed);
         for peer in peers {
             self.dialer.handle_known(now, peer);
         }

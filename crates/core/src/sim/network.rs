@@ -332,7 +332,7 @@ impl World {
             3 => heads = vec![heads[0], heads[0]],
             _ => {}
         }
-        Advert { heads, told, writer: None }
+        Advert { heads, told }
     }
 
     fn forged_hash(&mut self) -> CommitHash {

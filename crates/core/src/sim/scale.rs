@@ -140,7 +140,8 @@ fn max(durations: &[Duration]) -> Duration {
 }
 
 /// The table of `docs/simulation.md`: swarms of ten peers, and ten times as many each, up to `most`. In
-/// each one node commits first, which finds the tree; then some write, and then more of them.
+/// each one node commits first, in a swarm that has never told news; then some write, and then more of
+/// them.
 pub fn table(most: usize) -> String {
     let mut text = String::from(
         "| peers | writers | commits | links: average, most | first commit: messages a peer | \

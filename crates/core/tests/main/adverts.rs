@@ -21,10 +21,7 @@ fn a_peer_that_connects_is_asked_and_told() {
         panic!("{outputs:?}");
     };
     assert_eq!((*asked, *told), (peer(1), peer(1)));
-    assert_eq!(
-        *advert,
-        Advert { heads: hashes(&[FOUNDING]), told: vec![peer(1)], writer: Some(peer(9)) }
-    );
+    assert_eq!(*advert, Advert { heads: hashes(&[FOUNDING]), told: vec![peer(1)] });
     assert_eq!(rig.events, [Event::PeerConnected { peer: peer(1) }]);
 }
 
@@ -222,17 +219,17 @@ fn hostile_adverts_are_refused() {
     }
     let told = vec![peer(3); ADVERT_TOLD_MAX + 1];
     let malformed = [
-        Advert { heads: vec![], told: vec![], writer: None },
-        Advert { heads: vec![hash(7), hash(6)], told: vec![], writer: None },
-        Advert { heads: vec![hash(7), hash(7)], told: vec![], writer: None },
-        Advert { heads: many, told: vec![], writer: None },
-        Advert { heads: vec![hash(7)], told, writer: None },
+        Advert { heads: vec![], told: vec![] },
+        Advert { heads: vec![hash(7), hash(6)], told: vec![] },
+        Advert { heads: vec![hash(7), hash(7)], told: vec![] },
+        Advert { heads: many, told: vec![] },
+        Advert { heads: vec![hash(7)], told },
     ];
     for advert in malformed {
         let fault = rig.node.handle_advert(rig.now, peer(1), advert.clone());
         assert!(matches!(fault, Err(PeerFault::Malformed { .. })), "{advert:?}");
     }
-    let advert = Advert { heads: vec![hash(7)], told: vec![], writer: None };
+    let advert = Advert { heads: vec![hash(7)], told: vec![] };
     let fault = rig.node.handle_advert(rig.now, peer(0), advert);
     assert!(matches!(fault, Err(PeerFault::Misbehaved { .. })));
     rig.assert_idle();
@@ -257,7 +254,7 @@ fn strangers_do_not_push_out_connected_peers() {
     let mut rig = Rig::connected(&[1]);
     for n in 0..2 * PEERS_MAX {
         let id = PeerId::from_slice(&[&[7; 24], &n.to_be_bytes()[..]].concat()).unwrap();
-        let advert = Advert { heads: hashes(&[FOUNDING]), told: vec![], writer: None };
+        let advert = Advert { heads: hashes(&[FOUNDING]), told: vec![] };
         rig.node.handle_advert(rig.now, id, advert).unwrap();
     }
     assert_eq!(rig.node.peers().count(), PEERS_MAX);

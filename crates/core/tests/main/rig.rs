@@ -137,7 +137,7 @@ impl Rig {
 
     pub(crate) fn advert(&mut self, from: u8, heads: &[u8], told: &[u8]) {
         let told = told.iter().map(|&n| peer(n)).collect();
-        let advert = Advert { heads: hashes(heads), told, writer: None };
+        let advert = Advert { heads: hashes(heads), told };
         self.node.handle_advert(self.now, peer(from), advert).unwrap();
     }
 

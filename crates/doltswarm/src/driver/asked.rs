@@ -62,9 +62,15 @@ impl Driver {
             .map_err(|fault| Refusal::Misbehaved(fault.to_string()))
     }
 
-    fn answer_heads(&mut self, from: PeerId, request: HeadRequest) -> Result<HeadReply, Refusal> {
+    fn answer_heads(
+        &mut self,
+        from: PeerId,
+        request: Option<HeadRequest>,
+    ) -> Result<HeadReply, Refusal> {
         let now = self.now();
-        self.node.handle_asked(now, from, request);
+        if let Some(request) = request {
+            self.node.handle_asked(now, from, request);
+        }
         let peers = self.peer_records();
         Ok(HeadReply {
             heads: self.node.heads().iter().copied().collect(),

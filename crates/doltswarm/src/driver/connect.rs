@@ -332,7 +332,7 @@ impl Driver {
     pub(super) fn advertise_to_all(&self) -> Result<(), PeersError> {
         let network = self.network.as_ref().ok_or(PeersError::Offline)?;
         let told = self.greeted.iter().copied().take(ADVERT_TOLD_MAX).collect();
-        let advert = Advert { heads: self.node.advert_heads(), told, writer: None };
+        let advert = Advert { heads: self.node.advert_heads(), told };
         for peer in &self.greeted {
             let (link, advert) = (network.link(*peer), advert.clone());
             tokio::spawn(async move {

@@ -108,7 +108,8 @@ pub(crate) enum Asked {
     },
     Heads {
         from: PeerId,
-        request: HeadRequest,
+        /// Nothing where somebody reads what is here, as a remote, and says nothing about the link.
+        request: Option<HeadRequest>,
         reply: Reply<Result<HeadReply, Refusal>>,
     },
     Commits {

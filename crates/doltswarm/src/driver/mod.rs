@@ -162,7 +162,7 @@ impl Driver {
             node,
             network,
             inputs,
-            dialer: Dialer::new(seed),
+            dialer: Dialer::new(&me, seed),
             known,
             linked: BTreeSet::new(),
             greeted: BTreeSet::new(),

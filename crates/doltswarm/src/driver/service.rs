@@ -155,6 +155,7 @@ impl PeerService for Service {
         from: PeerId,
         request: HeadRequest,
     ) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
+        let request = Some(request);
         Box::pin(self.ask(move |reply| Asked::Heads { from, request, reply }))
     }
 
@@ -216,7 +217,8 @@ impl PeerService for Service {
     }
 
     fn root(&self, from: PeerId) -> BoxFuture<'_, Result<Vec<CommitHash>, Refusal>> {
-        Box::pin(async move { Ok(self.request_head(from, HeadRequest::default()).await?.heads) })
+        let asked = self.ask(move |reply| Asked::Heads { from, request: None, reply });
+        Box::pin(async move { Ok(asked.await?.heads) })
     }
 
     fn size(&self, _from: PeerId) -> BoxFuture<'_, Result<u64, Refusal>> {

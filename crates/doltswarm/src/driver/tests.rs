@@ -38,7 +38,7 @@ async fn says_hello(shared: &Shared) {
 /// Where the node tells others that the peer is.
 async fn told_of(shared: &Shared) -> Vec<String> {
     let (reply, answer) = oneshot::channel();
-    let asked = Asked::Heads { from: PEER, request: HeadRequest::default(), reply };
+    let asked = Asked::Heads { from: PEER, request: Some(HeadRequest::default()), reply };
     assert!(shared.inputs.send(Input::Asked(asked)).is_ok());
     let answer = answer.await.expect("an answer").expect("no refusal");
     answer.peers.into_iter().flat_map(|record| record.addresses).collect()

@@ -175,7 +175,7 @@ impl PeerLink {
 
     /// As [`PeerLink::request_head`], and says what else is wanted.
     pub async fn request_head_with(&self, request: HeadRequest) -> Result<HeadReply, CallError> {
-        let message = pb::HeadRequest { graft: request.graft };
+        let message = pb::HeadRequest { tell: request.tell };
         self.attempts(|live| async move {
             let reply = brief(syncer(live.control()).request_head(message)).await?;
             Ok(wire::head_reply_from(&reply)?)

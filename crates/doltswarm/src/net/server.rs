@@ -159,7 +159,7 @@ impl Syncer for SyncerService {
         request: Request<pb::HeadRequest>,
     ) -> Result<Response<pb::HeadReply>, Status> {
         let call = call(&self.gate, &request, true)?;
-        let asked = HeadRequest { graft: request.get_ref().graft };
+        let asked = HeadRequest { tell: request.get_ref().tell };
         let reply = call.service.request_head(call.from, asked).await;
         let reply = reply.map_err(Refusal::into_status)?;
         Ok(Response::new(wire::head_reply_to(&reply).map_err(ours)?))

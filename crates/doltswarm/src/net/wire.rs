@@ -264,9 +264,7 @@ pub(crate) fn hello_from(message: &pb::HelloMessage) -> Wire<Hello> {
 /// What to send for an advert. `told` is a hint and is cut to its limit.
 pub(crate) fn advert_to(advert: &Advert) -> Wire<pb::AdvertMessage> {
     let told = advert.told.iter().take(ADVERT_TOLD_MAX);
-    let writer = advert.writer.as_ref();
     Ok(pb::AdvertMessage {
-        writer: writer.map(|peer| bytes_of(peer.as_bytes())).unwrap_or_default(),
         heads: heads_to("heads", &advert.heads)?,
         told: told.map(|peer| bytes_of(peer.as_bytes())).collect(),
     })
@@ -277,10 +275,6 @@ pub(crate) fn advert_from(message: &pb::AdvertMessage) -> Wire<Advert> {
     Ok(Advert {
         heads: heads("heads", &message.heads)?,
         told: message.told.iter().map(|bytes| peer_id("told", bytes)).collect::<Wire<_>>()?,
-        writer: match message.writer.is_empty() {
-            true => None,
-            false => Some(peer_id("writer", &message.writer)?),
-        },
     })
 }
 

@@ -93,8 +93,7 @@ proptest! {
 
     #[test]
     fn heads_round_trip(heads in commit_ids(), told in peer_ids(20), reply in head_reply()) {
-        let writer = told.first().copied();
-        let advert = Advert { heads, told, writer };
+        let advert = Advert { heads, told };
         let message = travelled(&advert_to(&advert).unwrap());
         prop_assert_eq!(advert_from(&message).unwrap(), advert);
         let message = travelled(&head_reply_to(&reply).unwrap());
@@ -165,7 +164,6 @@ proptest! {
             vec![pb::AdvertMessage {
                 heads: fields.clone(),
                 told: fields.clone(),
-                writer: fields.first().cloned().unwrap_or_default(),
             }];
         adverts.extend(pb::AdvertMessage::decode(bytes.clone()));
         for advert in adverts.iter().filter_map(|advert| advert_from(advert).ok()) {
@@ -208,12 +206,7 @@ fn the_largest_messages_of_each_kind_fit_their_limits() {
         })
         .collect();
     let told = vec![PeerId::from_bytes([1; 32]); 2 * ADVERT_TOLD_MAX];
-    let advert = advert_to(&Advert {
-        heads: heads.clone(),
-        told,
-        writer: Some(PeerId::from_bytes([1; 32])),
-    })
-    .unwrap();
+    let advert = advert_to(&Advert { heads: heads.clone(), told }).unwrap();
     assert!(advert.encoded_len() <= CONTROL_MESSAGE_BYTES_MAX);
     assert_eq!(advert_from(&advert).unwrap().told.len(), ADVERT_TOLD_MAX);
 

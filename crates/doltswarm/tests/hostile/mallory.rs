@@ -126,9 +126,7 @@ impl Mallory {
             (words.hello.clone(), words.heads.clone())
         };
         link.hello(&hello).await.expect("a good hello");
-        link.advertise_head(&Advert { heads, told: Vec::new(), writer: None })
-            .await
-            .expect("it is heard");
+        link.advertise_head(&Advert { heads, told: Vec::new() }).await.expect("it is heard");
     }
 
     pub(crate) fn chunks_refresh(&self) {

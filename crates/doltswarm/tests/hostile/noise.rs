@@ -34,7 +34,7 @@ async fn endless_adverts_of_invented_heads_drown_nobody() {
         for round in 1.. {
             let heads = invented(round, HEADS_MAX);
             // Whether it is taken or refused: the next one comes.
-            let _ = link.advertise_head(&Advert { heads, told: Vec::new(), writer: None }).await;
+            let _ = link.advertise_head(&Advert { heads, told: Vec::new() }).await;
         }
     });
     for id in 0..20 {

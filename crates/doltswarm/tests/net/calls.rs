@@ -34,8 +34,8 @@ async fn adverts_go_both_ways_on_one_connection() {
     let (a, b) = connected().await;
     let mut heads: Vec<_> = (1..=HEADS_MAX as u32).map(commit).collect();
     heads.sort();
-    let many = Advert { heads, told: vec![a.id, b.id], writer: Some(a.id) };
-    let one = Advert { heads: vec![commit(5)], told: Vec::new(), writer: None };
+    let many = Advert { heads, told: vec![a.id, b.id] };
+    let one = Advert { heads: vec![commit(5)], told: Vec::new() };
     assert!(!a.net.link(b.id).advertise_head(&many).await.unwrap().duplicate);
     assert!(!b.net.link(a.id).advertise_head(&one).await.unwrap().duplicate);
     assert_eq!(*b.node.adverts.lock().unwrap(), vec![(a.id, many)]);
@@ -48,16 +48,16 @@ async fn adverts_go_both_ways_on_one_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_finds_the_tree_travels() {
+async fn what_says_which_links_carry_adverts_travels() {
     let (a, b) = connected().await;
-    let advert = Advert { heads: vec![commit(5)], told: Vec::new(), writer: None };
+    let advert = Advert { heads: vec![commit(5)], told: Vec::new() };
     let link = a.net.link(b.id);
     assert!(!link.advertise_head(&advert).await.unwrap().duplicate);
     assert!(link.advertise_head(&advert).await.unwrap().duplicate);
-    link.request_head_with(HeadRequest { graft: true }).await.unwrap();
+    link.request_head_with(HeadRequest { tell: true }).await.unwrap();
     link.request_head().await.unwrap();
-    let grafts: Vec<bool> = b.node.requests.lock().unwrap().iter().map(|r| r.1.graft).collect();
-    assert_eq!(grafts, [true, false]);
+    let told: Vec<bool> = b.node.requests.lock().unwrap().iter().map(|r| r.1.tell).collect();
+    assert_eq!(told, [true, false]);
     close([a, b]).await;
 }
 
@@ -65,8 +65,8 @@ async fn what_finds_the_tree_travels() {
 async fn what_would_break_the_protocol_is_not_sent() {
     let (a, b) = connected().await;
     let link = a.net.link(b.id);
-    let unsorted = Advert { heads: vec![commit(2), commit(1)], told: Vec::new(), writer: None };
-    let empty = Advert { heads: Vec::new(), told: Vec::new(), writer: None };
+    let unsorted = Advert { heads: vec![commit(2), commit(1)], told: Vec::new() };
+    let empty = Advert { heads: Vec::new(), told: Vec::new() };
     for (advert, error) in [
         (unsorted, WireError::Unsorted { field: "heads" }),
         (empty, WireError::Missing { field: "heads" }),

@@ -45,7 +45,7 @@ async fn messages_that_break_a_rule_are_refused_and_the_connection_goes_on() {
     let mut sorted = hashes(2);
     sorted.reverse();
     let peers = vec![Bytes::from_static(&[1; 32]); ADVERT_TOLD_MAX + 1];
-    let advert = |heads, told| pb::AdvertMessage { heads, told, writer: Bytes::new() };
+    let advert = |heads, told| pb::AdvertMessage { heads, told };
     for (bad, code) in [
         (advert(hashes(HEADS_MAX + 1), Vec::new()), Code::InvalidArgument),
         (advert(sorted, Vec::new()), Code::InvalidArgument),

@@ -299,7 +299,7 @@ async fn a_source_that_is_silent_or_broken_does_not_hold_anybody_up() {
     assert!(stage.host.net.is_connected(&raw::id(&stage.endpoint)));
 
     let heads = vec![doltswarm::core::id::CommitHash::from_bytes([1; 20])];
-    let advert = doltswarm::core::message::Advert { heads, told: Vec::new(), writer: None };
+    let advert = doltswarm::core::message::Advert { heads, told: Vec::new() };
     let error = stage.link.advertise_head(&advert).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     assert_eq!(stage.host.net.stats().adverts_sent, 0);

@@ -179,7 +179,7 @@ impl Local {
             Input::Arrives(_) => return self.receive(around.message),
             Input::Advertised(to, is_taken) => {
                 if let Some(op) = self.adverts.remove(&to) {
-                    // A swarm of few has no tree, which is all that the answer is for.
+                    // In a swarm of few every link carries adverts, whatever the answer.
                     let result = if is_taken { Ok(AdvertReply::default()) } else { Err(()) };
                     self.machine.node.handle_advertised(now, op, result);
                 }
@@ -302,7 +302,7 @@ impl Local {
         while let Some(output) = self.machine.node.poll_output() {
             match output {
                 Output::Advertise { op, peer, advert } => {
-                    let (to, advert) = (number(&peer), Advert { writer: None, ..advert });
+                    let (to, advert) = (number(&peer), advert);
                     self.adverts.insert(to, op);
                     sent.push(Message::Advert { from, to, advert, is_copy: false });
                 }

@@ -34,7 +34,7 @@ const NOTICE_MAX: u64 = 8_000;
 pub struct Sent {
     /// Adverts.
     pub adverts: usize,
-    /// Requests that ask to be told from then on.
+    /// Requests that ask to be told from then on, over a link that was to carry no adverts.
     pub grafts: usize,
     /// All other requests for heads: they are sent whether or not anyone commits.
     pub questions: usize,
@@ -126,6 +126,8 @@ struct Place {
     side: bool,
     /// Its links, each with a number of its own.
     links: BTreeMap<usize, u64>,
+    /// Whether it asked to be told when it last asked, by link.
+    asked: BTreeMap<usize, bool>,
     alarm: Option<Time>,
     /// The merge that it waits for.
     merge: Option<(OpId, Merge)>,
@@ -392,9 +394,11 @@ impl Light {
                 }
             }
             Output::RequestHeads { op, peer, request } => {
-                self.sent.grafts += usize::from(request.graft);
-                self.sent.questions += usize::from(!request.graft);
                 let to = number(&peer);
+                let is_new = self.places[from].asked.insert(to, request.tell) == Some(false);
+                let is_graft = is_new && request.tell;
+                self.sent.grafts += usize::from(is_graft);
+                self.sent.questions += usize::from(!is_graft);
                 if self.is_lost(from, to) {
                     self.schedule(TIMEOUT, Happening::Heads(from, op, None));
                 } else {
@@ -466,6 +470,7 @@ impl Light {
     fn disconnect(&mut self, a: usize, b: usize) {
         for (number, other) in [(a, b), (b, a)] {
             let place = &mut self.places[number];
+            place.asked.remove(&other);
             if place.links.remove(&other).is_some() {
                 place.dialer.handle_disconnected(self.now, peer_id(other));
                 place.node.handle_disconnected(self.now, peer_id(other));
@@ -566,10 +571,11 @@ impl Place {
         let restored = Restored { graph, memory, main: founding, included, peers: vec![] };
         Self {
             node: Node::new(NodeConfig { me: peer_id(number), seed }, restored, Time::ZERO),
-            dialer: Dialer::new(seed),
+            dialer: Dialer::new(&peer_id(number), seed),
             is_alive: true,
             side: false,
             links: BTreeMap::new(),
+            asked: BTreeMap::new(),
             alarm: None,
             merge: None,
         }

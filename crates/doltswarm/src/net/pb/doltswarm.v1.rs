@@ -26,14 +26,10 @@ pub struct AdvertMessage {
     /// The peers that the sender is telling the same thing.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub told: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
-    /// The writer of what is new in it, of several the one with the smallest id; empty where the sender
-    /// found it by asking.
-    #[prost(bytes = "bytes", tag = "3")]
-    pub writer: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdvertReply {
-    /// Another peer told all of it before, and the sender need not send adverts on this link.
+    /// Another peer told all of it before, and the sender need not send adverts on this link for this one.
     #[prost(bool, tag = "1")]
     pub duplicate: bool,
 }
@@ -41,7 +37,7 @@ pub struct AdvertReply {
 pub struct HeadRequest {
     /// The asker wants adverts on this link from now on.
     #[prost(bool, tag = "1")]
-    pub graft: bool,
+    pub tell: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeadReply {
