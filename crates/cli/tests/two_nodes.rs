@@ -6,10 +6,13 @@ use crate::support::{Node, Sandbox};
 
 const TIMEOUT: [&str; 2] = ["--timeout", "60s"];
 
-/// Waits until `node` is in step with `peers` peers in all.
-fn in_step(node: &Node, peers: &str) {
+/// Waits until each of the nodes is in step with all of them. One alone says that the others have the
+/// same heads, and they may still be merging.
+fn in_step(nodes: &[&Node]) {
     let [flag, limit] = TIMEOUT;
-    node.ok(["wait", "--peers", peers, flag, limit]);
+    for node in nodes {
+        node.ok(["wait", "--peers", &nodes.len().to_string(), flag, limit]);
+    }
 }
 
 fn hashes(node: &Node) -> (Value, Value) {
@@ -30,10 +33,11 @@ fn a_write_gets_to_the_other_node() {
     let [flag, limit] = TIMEOUT;
     let waited = ann.json(["wait", "--commit", &commit, "--peers", "2", flag, limit]);
     assert_eq!((&waited["reached"], &waited["peers"]), (&json!(true), &json!(2)));
+    in_step(&[&ann, &bob]);
     assert_eq!(bob.cities(), ann.cities());
     // And the other way.
     bob.exec("INSERT INTO cities VALUES ('Oslo', 2)");
-    in_step(&bob, "2");
+    in_step(&[&ann, &bob]);
     assert_eq!(ann.cities().as_array().unwrap().len(), 2);
     assert_eq!(hashes(&ann), hashes(&bob));
     let peers = ann.json(["peers"]);
@@ -55,7 +59,7 @@ fn what_was_written_apart_meets_and_conflicts_are_kept() {
     bob.exec("UPDATE cities SET people = 2 WHERE name = 'Rome'");
     bob.exec("INSERT INTO cities VALUES ('Oslo', 5)");
     let (_ann, _bob) = (ann.up(), bob.up());
-    in_step(&bob, "2");
+    in_step(&[&ann, &bob]);
     assert_eq!(hashes(&ann), hashes(&bob));
     // The longer history comes later, so it stands.
     let expected = json!([{ "name": "Oslo", "people": 5 }, { "name": "Rome", "people": 2 }]);
