@@ -1,4 +1,5 @@
-//! Whole nodes on real Dolt servers: the tests of `tests/nodes` again, and what only a server can do.
+//! Whole nodes on real Dolt servers: the tests of `tests/nodes` and `tests/hostile` again, and what only a
+//! server can do.
 //!
 //! Without the program `dolt` one line says so, the shared tests run on DoltLite, and the others pass
 //! without a look.
@@ -16,8 +17,16 @@ mod differential;
 mod engine;
 mod failures;
 mod foreign;
+#[path = "../hostile/forgery.rs"]
+mod forgery;
+#[path = "../hostile/lies.rs"]
+mod lies;
 #[path = "../nodes/lifecycle.rs"]
 mod lifecycle;
+#[path = "../hostile/mallory.rs"]
+mod mallory;
+#[path = "../hostile/noise.rs"]
+mod noise;
 mod owner;
 #[path = "../nodes/relay.rs"]
 mod relay;

@@ -1,13 +1,12 @@
 //! False commits, signatures, chunks and heads.
 
-use doltlite::{Connection, Value};
 use doltswarm::Swarm;
-use doltswarm::core::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, merge_message};
 use doltswarm::core::id::{ChunkHash, CommitHash};
 use doltswarm::core::message::SignedCommit;
 use doltswarm::core::sign::sign_commit;
 use doltswarm::identity::Identity;
 
+use crate::forgery;
 use crate::mallory::Mallory;
 use crate::support::{Home, close, eventually, exec, homes, in_step, rows};
 
@@ -136,40 +135,13 @@ async fn a_head_that_does_not_exist_holds_nobody_up() {
     close([a, b]).await;
 }
 
-/// Makes what looks like the merge commit of two commits, with a row that neither has.
-fn forge(mallory: &Mallory, ours: &CommitHash, theirs: &CommitHash) -> CommitHash {
-    let database = Connection::open(mallory.home.path.join("database.db")).expect("it opens");
-    let run = |sql: &str, params: &[String]| {
-        let params: Vec<Value> = params.iter().map(|text| Value::Text(text.clone())).collect();
-        let row = database.query_row(sql, &params).unwrap_or_else(|e| panic!("{sql}: {e:?}"));
-        row.and_then(|row| row.get(0).and_then(Value::as_str).map(str::to_owned))
-    };
-    run("SELECT dolt_checkout('-b', 'forgery', ?)", &[ours.to_string()]);
-    database.execute_batch("BEGIN").expect("begun");
-    run("SELECT dolt_merge(?, '--no-commit', '--no-ff')", &[theirs.to_string()]);
-    database.execute_batch("INSERT INTO t VALUES (666, 'forged')").expect("a row");
-    let author = format!("{MERGE_AUTHOR_NAME} <{MERGE_AUTHOR_EMAIL}>");
-    let sql = "SELECT dolt_commit('-A', '-m', ?, '--author', ?, '--date', '2027-01-15T08:00:00Z')";
-    let forged = run(sql, &[merge_message(ours, theirs), author]).expect("a hash");
-    mallory.chunks_refresh();
-    forged.parse().expect("a hash")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_merge_commit_is_no_head() {
     let (a, b, mallory, _homes) = swarm().await;
     let base = main_of(&a).await;
     let ours = mallory.commit("INSERT INTO t VALUES (1, 'ours')");
-    let database = Connection::open(mallory.home.path.join("database.db")).expect("it opens");
-    let on_side = format!("SELECT dolt_checkout('-b', 'side', '{base}')");
-    database.query(&on_side, &[]).expect("a branch");
-    database.execute_batch("INSERT INTO t VALUES (2, 'theirs')").expect("a row");
-    let theirs = database.query_row("SELECT dolt_commit('-A', '-m', 'theirs')", &[]);
-    let theirs = theirs.expect("a commit").expect("a row");
-    let theirs: CommitHash =
-        theirs.get(0).and_then(Value::as_str).expect("a hash").parse().expect("a hash");
-    drop(database);
-    let forged = forge(&mallory, &ours, &theirs);
+    let theirs = forgery::side(&mallory, &base);
+    let forged = forgery::merge(&mallory, &ours, &theirs);
     mallory.say(&[forged], &[mallory.signed(&ours), mallory.signed(&theirs)]);
     is_refused(&a, &mallory, "merge commit").await;
     the_others_go_on(&a, &b, 101).await;

@@ -3,6 +3,7 @@
 
 #[path = "../nodes/engine.rs"]
 mod engine;
+mod forgery;
 mod lies;
 mod mallory;
 mod noise;

@@ -11,7 +11,10 @@ use doltswarm::core::message::{
     Advert, AdvertReply, HeadReply, HeadRequest, Hello, PROTOCOL_VERSION, SignedCommit,
 };
 use doltswarm::core::sign::sign_commit;
-use doltswarm::engine::{ChunkReader, CommitMeta, DoltLite, DoltLiteFormat, Engine};
+use doltswarm::engine::{
+    ChunkFormat, ChunkReader, CommitMeta, Dolt, DoltFormat, DoltLite, DoltLiteFormat, DoltOptions,
+    Engine, Password,
+};
 use doltswarm::identity::Identity;
 use doltswarm::net::{
     BoxFuture, ChunkBatches, JoinAnswer, JoinAsk, NetConfig, Network, PeerService, Refusal,
@@ -37,7 +40,8 @@ pub(crate) struct Mallory {
     pub(crate) network: Network,
     pub(crate) identity: Identity,
     pub(crate) words: Arc<Mutex<Words>>,
-    engine: Mutex<DoltLite>,
+    pub(crate) kind: EngineKind,
+    engine: Mutex<Box<dyn Engine>>,
     chunks: Arc<Mutex<Box<dyn ChunkReader>>>,
     pub(crate) home: Home,
 }
@@ -50,7 +54,7 @@ impl Mallory {
         node.close().await;
         let identity = Identity::load(&home.path).expect("a key");
         let store = Store::open(&home.path).expect("a store");
-        let mut engine = DoltLite::open(&home.path.join("database.db")).expect("a database");
+        let mut engine = open(&home);
         let founding = store.founding().clone();
         let grants = store.grants().expect("grants");
         let mut members = Membership::new(founding.swarm, founding.founder);
@@ -64,7 +68,7 @@ impl Mallory {
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             swarm: founding.swarm,
-            engine: EngineKind::DoltLite,
+            engine: founding.engine,
             engine_version: engine.version(),
             policy: founding.policy,
             name: "mallory".into(),
@@ -78,9 +82,13 @@ impl Mallory {
         let chunks = Arc::new(Mutex::new(engine.chunks().expect("chunks")));
         let service = Lies { words: Arc::clone(&words), chunks: Arc::clone(&chunks) };
         let config = NetConfig { secret_key: identity.secret_bytes(), bind: vec![loopback()] };
-        let network = Network::bind(config, Arc::new(service), Arc::new(DoltLiteFormat));
-        let network = network.await.expect("it listens");
-        Self { network, identity, words, engine: Mutex::new(engine), chunks, home }
+        let kind = founding.engine;
+        let format: Arc<dyn ChunkFormat> = match kind {
+            EngineKind::DoltLite => Arc::new(DoltLiteFormat),
+            EngineKind::Dolt => Arc::new(DoltFormat),
+        };
+        let network = Network::bind(config, Arc::new(service), format).await.expect("it listens");
+        Self { network, identity, words, kind, engine: Mutex::new(engine), chunks, home }
     }
 
     /// Commits on its own database, by the book.
@@ -135,6 +143,18 @@ impl Mallory {
 
     pub(crate) fn id(&self) -> String {
         self.identity.peer_id().to_string()
+    }
+}
+
+/// The database of the node in `home`, which is not up.
+fn open(home: &Home) -> Box<dyn Engine> {
+    match home.server() {
+        None => Box::new(DoltLite::open(&home.path.join("database.db")).expect("a database")),
+        Some(server) => {
+            let (url, folder) = (server.url, home.path.join("dolt"));
+            let options = DoltOptions { url, password: Password::Empty, folder };
+            Box::new(Dolt::open(&options).expect("a database"))
+        }
     }
 }
 
