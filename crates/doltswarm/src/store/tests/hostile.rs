@@ -58,7 +58,7 @@ fn flipped_bits_are_found_or_do_not_matter() {
 }
 
 #[test]
-fn wrong_words_about_itself_are_damage_and_a_newer_version_is_named() {
+fn wrong_words_about_itself_are_damage_and_another_version_is_named() {
     let other = CommitHash::from_bytes([1; 20]);
     let cases: [(&str, &[u8]); 7] = [
         ("swarm", &[0; 32]),
@@ -76,11 +76,14 @@ fn wrong_words_about_itself_are_damage_and_a_newer_version_is_named() {
         let error = Store::open(dir.path()).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{key}: {error}");
     }
-    let (dir, store) = new_store();
-    meta::set_for_test(&store, "version", &9_u32.to_le_bytes());
-    drop(store);
-    let error = Store::open(dir.path()).unwrap_err();
-    assert!(matches!(error, StoreError::WrongVersion { found: 9, expected: 1 }), "{error}");
+    for version in [FORMAT_VERSION - 1, FORMAT_VERSION + 1] {
+        let (dir, store) = new_store();
+        meta::set_for_test(&store, "version", &version.to_le_bytes());
+        drop(store);
+        let error = Store::open(dir.path()).unwrap_err();
+        let StoreError::WrongVersion { found, expected } = error else { panic!("{error}") };
+        assert_eq!((found, expected), (version, FORMAT_VERSION));
+    }
 
     let (_dir, store) = new_store();
     meta::set_for_test(&store, "name", &[0xff; 10]);
