@@ -83,6 +83,12 @@ pub const NEIGHBOURS_EXCESS_DELAY: Duration = Duration::from_secs(5);
 /// need, before jitter of up to a half. So parts of a swarm that were apart find each other again. Also
 /// how long a peer is left alone whose link did not last so long.
 pub const NEIGHBOUR_SWAP_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a hub does that while it is new, before jitter of up to a half: the first hubs that it hears
+/// of are near to each other, and its links must go everywhere for ways to be short.
+pub const HUB_QUICK_SWAP_INTERVAL: Duration = Duration::from_secs(8);
+/// How many times a hub does that so often: for about five minutes, until it has heard of hubs from
+/// everywhere, and each link was renewed.
+pub const HUB_QUICK_SWAPS_MAX: u32 = 30;
 /// How many peers a node keeps in mind to dial; of more it keeps a random choice. All are known to
 /// fail before this many do.
 pub const DIAL_TARGETS_MAX: usize = 256;

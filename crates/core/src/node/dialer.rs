@@ -32,6 +32,8 @@ pub struct Dialer {
     pub(super) excess_since: Option<Time>,
     /// When to make a link beyond those needed, or to end one.
     pub(super) swap_due: Time,
+    /// How often it was time for that.
+    pub(super) swaps: u32,
     /// Whom somebody wants to know of.
     pub(super) visits: BTreeSet<PeerId>,
     /// Whose visit is over, and who is not wanted as a neighbour.
@@ -123,6 +125,7 @@ impl Dialer {
             hub_links: Links::default(),
             excess_since: None,
             swap_due: Time::ZERO,
+            swaps: 0,
             visits: BTreeSet::new(),
             left: BTreeSet::new(),
         };

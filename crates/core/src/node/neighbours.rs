@@ -18,9 +18,10 @@
 use super::dialer::{Dialer, Links, State, Target};
 use crate::id::PeerId;
 use crate::limits::{
-    DIAL_TARGETS_MAX, HUB_NEIGHBOURS_MAX, HUB_NEIGHBOURS_TARGET, NEIGHBOUR_SWAP_INTERVAL,
-    NEIGHBOURS_EXCESS_DELAY, NEIGHBOURS_FULL_MESH_MAX, NEIGHBOURS_MAX, NEIGHBOURS_TARGET,
-    UPLINKS_TARGET, VISITS_AT_ONCE_MAX,
+    DIAL_TARGETS_MAX, HUB_NEIGHBOURS_MAX, HUB_NEIGHBOURS_TARGET, HUB_QUICK_SWAP_INTERVAL,
+    HUB_QUICK_SWAPS_MAX, NEIGHBOUR_SWAP_INTERVAL, NEIGHBOURS_EXCESS_DELAY,
+    NEIGHBOURS_FULL_MESH_MAX, NEIGHBOURS_MAX, NEIGHBOURS_TARGET, UPLINKS_TARGET,
+    VISITS_AT_ONCE_MAX,
 };
 use crate::time::Time;
 
@@ -117,7 +118,11 @@ impl Dialer {
     }
 
     pub(super) fn swap_later(&mut self, now: Time) {
-        self.swap_due = now + self.jitter.stretch(NEIGHBOUR_SWAP_INTERVAL);
+        // A hub that is new has linked itself to the few that it had heard of.
+        let is_new = self.is_hub && self.swaps < HUB_QUICK_SWAPS_MAX;
+        let interval = if is_new { HUB_QUICK_SWAP_INTERVAL } else { NEIGHBOUR_SWAP_INTERVAL };
+        self.swaps = self.swaps.saturating_add(1);
+        self.swap_due = now + self.jitter.stretch(interval);
     }
 
     /// The next link to close now, where there are more than needed. `is_spare` says whether adverts
@@ -148,9 +153,16 @@ impl Dialer {
         let may_go = |peer: &PeerId, target: &Target| {
             target.state == State::Connected && *peer != newest && !visits.contains(peer)
         };
-        let any = too_many || !self.is_hub;
-        let fits = |peer: &PeerId, target: &Target| may_go(peer, target) && (any || target.is_hub);
-        let spare = self.pick(|peer, target| fits(peer, target) && is_spare(peer));
+        let spare = if too_many || !self.is_hub {
+            self.pick(|peer, target| may_go(peer, target) && is_spare(peer))
+        } else {
+            let hubs = self
+                .targets
+                .iter()
+                .filter(|(peer, target)| target.is_hub && may_go(peer, target) && is_spare(peer));
+            // The newer ones come from a wider choice, and mix the graph that news floods.
+            hubs.min_by_key(|(peer, target)| (target.since, **peer)).map(|(peer, _)| *peer)
+        };
         let goes = spare.or_else(|| if too_many { self.pick(may_go) } else { None });
         if too_many && goes.is_none() {
             self.excess_since = Some(now);

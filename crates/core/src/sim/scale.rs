@@ -16,7 +16,7 @@ use crate::node::timers::Jitter;
 use light::{Light, Sent, below};
 
 /// How long a swarm has to come up.
-const GROWTH: Duration = Duration::from_secs(120);
+const GROWTH: Duration = Duration::from_secs(300);
 /// How long it rests between two rounds of commits.
 const REST: Duration = Duration::from_secs(10);
 /// The longest that commits may take to reach everyone.

@@ -42,10 +42,10 @@ fn links_are_few_and_join_everyone() {
     let light = grown(150);
     assert_eq!(light.reachable(), 150);
     let degrees = light.degrees();
-    // A moment longer than a visit a node may have one too many.
+    // For the few seconds that a visit takes a node may have some too many.
     for (number, links) in degrees.iter().enumerate() {
         let most = if is_hub(&peer_id(number)) { HUB_NEIGHBOURS_MAX } else { NEIGHBOURS_MAX };
-        assert!((1..=most + 2).contains(links), "{degrees:?}");
+        assert!((1..=most + 4).contains(links), "{degrees:?}");
     }
     assert!(average(&degrees) <= 800, "{degrees:?}");
     assert!(light.living().iter().all(|number| light.known(*number) <= DIAL_TARGETS_MAX));
