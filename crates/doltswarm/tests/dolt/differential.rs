@@ -161,7 +161,8 @@ fn play(script: &Script, ours: &mut dyn Engine, clone: Clone<'_>) -> Outcome {
     let mine = exec(ours, script.ours);
     let other = exec(theirs.as_mut(), script.theirs);
     ours.ingest(chunks(theirs.as_ref()), &other).unwrap();
-    let merge = Merge { ours: mine, theirs: other, base: base.into() };
+    let common = ours.merge_base(&mine, &other).unwrap().expect("both are made on one commit");
+    let merge = Merge { ours: mine, theirs: other, base: common.into() };
     let merged = ours.merge(&merge, ConflictPolicy::Settle).unwrap();
     let MergeOutcome::Merged { commit, .. } = merged else {
         return Outcome { possible: false, rows: Vec::new(), conflicts: Vec::new() };
