@@ -79,7 +79,10 @@ impl Writer {
         let note = format!("w{} {word}", self.number);
         let row = Some((value, note.clone()));
         match known.contains_key(&id) {
-            true if self.random(4) == 0 => (format!("DELETE FROM own WHERE id = {id}"), id, None),
+            // Only what was there before the transaction: else the two could leave nothing to commit.
+            true if self.seen.rows.contains_key(&id) && self.random(4) == 0 => {
+                (format!("DELETE FROM own WHERE id = {id}"), id, None)
+            }
             true => {
                 (format!("UPDATE own SET v = {value}, note = '{note}' WHERE id = {id}"), id, row)
             }
