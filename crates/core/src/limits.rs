@@ -21,7 +21,8 @@ pub const WALK_STEPS_MAX: usize = 64 << 20;
 /// How many merges are remembered in memory; a forgotten one is only made again.
 pub const MERGES_REMEMBERED_MAX: usize = 65_536;
 /// How often in a row a fold is begun anew for newer heads before it is known. More would merge less
-/// in vain; without a limit a busy swarm would never move main.
+/// in vain; without a limit a busy swarm would never move main. Also, how often in a row commits made
+/// here may come before main is at the fold; then they are held back.
 pub const FOLD_RESTARTS_MAX: u32 = 3;
 
 // Peers, adverts and timers.
@@ -176,6 +177,9 @@ pub const STATUS_PATIENCE: Duration = Duration::from_millis(250);
 pub const STATUS_ENGINE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long opening a node waits for main to become the fold of the heads.
 pub const SETTLE_AT_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a user's write waits for the fold under way, where writes come so fast that main never gets
+/// to the fold.
+pub const WRITE_HOLD_MAX: Duration = Duration::from_secs(1);
 
 // The node's directory: its store, configuration, gateway and staging.
 

@@ -5,6 +5,8 @@
 //! - Main only moves to a fold of heads that include all that was committed here, so nobody sees an
 //!   own commit vanish. Newer heads of others may come after it.
 //! - Main keeps moving however fast heads come: a fold is begun anew for newer heads only so often.
+//!   Commits made here make a fold useless; where they do so again and again, the caller is asked to
+//!   hold them back, and the engine is told of the fold that they outran: it may know a way.
 
 use std::collections::BTreeSet;
 
@@ -24,12 +26,17 @@ pub(super) struct Folding {
     /// The user commits that main includes.
     included: Vec<CommitHash>,
     run: FoldRun,
+    /// Main when `run` began, and what it included.
+    begun_on: (CommitHash, Vec<CommitHash>),
     /// The fold of the heads that `run` folds, once it is known.
     folded: Option<Folded>,
-    /// Whether others' heads changed since `run` began.
+    /// Whether the heads changed since `run` began.
     outdated: bool,
     /// How often in a row a fold was begun anew before it was known.
     restarts: u32,
+    /// How often commits made here came before main was at the fold, since main was last moved to one;
+    /// counted as far as it matters.
+    outrun: u32,
     /// The last known fold's parked heads.
     parked: Vec<Parked>,
     /// What was last said to be parked, sorted by hash; nothing before the first fold.
@@ -56,11 +63,13 @@ impl Folding {
     pub(super) fn new(main: CommitHash, included: Vec<CommitHash>, graph: &CommitGraph) -> Self {
         Self {
             main,
-            included,
             run: FoldRun::new(fold::order(graph.heads(), graph)),
+            begun_on: (main, included.clone()),
+            included,
             folded: None,
             outdated: false,
             restarts: 0,
+            outrun: 0,
             parked: Vec::new(),
             parked_said: None,
             folded_said: (main, Vec::new()),
@@ -94,6 +103,12 @@ impl Folding {
         arrived && self.merging.is_none() && self.moving.is_none()
     }
 
+    /// Commits made here outran the fold so often that they should wait until what is under way ends.
+    pub(super) fn is_outrun(&self) -> bool {
+        let under_way = self.merging.is_some() || self.moving.is_some();
+        self.outrun >= FOLD_RESTARTS_MAX && under_way
+    }
+
     /// The set of heads changed by commits made elsewhere.
     ///
     /// Where that has interrupted the fold too often already, it is ended first: its heads include all
@@ -111,13 +126,21 @@ impl Folding {
     }
 
     /// The set of heads changed by commits made here.
+    ///
+    /// Main can no more go to the fold under way. Where such folds never came to their end, this one
+    /// does all the same, so that the engine hears of it.
     pub(super) fn refold_local(&mut self, graph: &CommitGraph) {
-        self.begin(graph);
+        if self.folded.is_none() && self.outrun > FOLD_RESTARTS_MAX {
+            self.outdated = true;
+        } else {
+            self.begin(graph);
+        }
     }
 
     /// Begins the fold of the current heads. Merges made so far are remembered, so little is lost.
-    fn begin(&mut self, graph: &CommitGraph) {
+    pub(super) fn begin(&mut self, graph: &CommitGraph) {
         self.run = FoldRun::new(fold::order(graph.heads(), graph));
+        self.begun_on = (self.main, self.included.clone());
         self.folded = None;
         self.outdated = false;
         self.restarts = 0;
@@ -125,6 +148,9 @@ impl Folding {
 
     /// Main is somewhere else, and no one here moved it.
     pub(super) fn set_main(&mut self, main: CommitHash, included: Vec<CommitHash>) {
+        // What was committed before main was at the fold outran it.
+        self.outrun += u32::from(!self.is_settled());
+        self.outrun = self.outrun.min(FOLD_RESTARTS_MAX + 1);
         self.main = main;
         self.included = included;
         // Whoever committed may have committed what main waited for.
@@ -182,6 +208,7 @@ impl Folding {
     fn arrive(&mut self, moving: Moving, outbox: &mut Outbox) {
         let Moving { from, to, fast_forward, .. } = moving;
         self.move_retry.reset();
+        self.outrun = 0;
         self.dirty.clear();
         outbox.event(Event::MainMoved { from, to: to.tip, fast_forward });
         // A move only succeeds from where main is expected. So where main is elsewhere by now, someone
@@ -236,9 +263,11 @@ impl Folding {
         if folded.tip == self.main {
             self.dirty.clear();
         } else if self.move_retry.is_ready(now) {
-            let (from, to) = (self.main, folded.clone());
-            let fast_forward = descends(from, &self.included, &to, graph, memory);
-            let op = outbox.start(|op| Output::MoveMain { op, from, to: to.tip });
+            let (from, included) = &self.begun_on;
+            let (from, to) = (*from, folded.clone());
+            let fast_forward = descends(from, included, &to, graph, memory);
+            let outrun = self.outrun > FOLD_RESTARTS_MAX;
+            let op = outbox.start(|op| Output::MoveMain { op, from, to: to.tip, outrun });
             self.moving = Some(Moving { op, from, fast_forward, to });
         }
     }
@@ -295,7 +324,9 @@ fn descends(
     let chain = fold::order(included, graph);
     let included: BTreeSet<_> = included.iter().collect();
     graph.difference(&to.included, &chain).iter().filter_map(|hash| graph.get(hash)).any(|commit| {
-        commit.builds_on.len() >= included.len()
+        // One with two parents was not made on the fold of what it builds on.
+        commit.made_on.is_some()
+            && commit.builds_on.len() >= included.len()
             && fold::order(&commit.builds_on, graph).starts_with(&chain)
     })
 }

@@ -57,6 +57,11 @@ pub enum Output {
         from: CommitHash,
         /// Where it goes.
         to: CommitHash,
+        /// Commits made here have outrun one fold after the other, and perhaps this one. Where main is
+        /// above `from`, `to` may be brought in by a *catch-up commit*: a user commit with the
+        /// parents main and `to`, and nothing that the two do not agree on. It is answered as what it
+        /// is, a commit found on main.
+        outrun: bool,
     },
     /// Keep exactly these heads on branches of their own. Not answered. Said when the set changes,
     /// and once at the start, because nobody knows what a crash left behind.
@@ -89,7 +94,8 @@ pub enum Event {
         from: CommitHash,
         /// Where it is.
         to: CommitHash,
-        /// Whether `to` descends from `from`, as far as the commit graph shows.
+        /// Whether `to` descends from `from`, as far as the commit graph shows: it does not know which
+        /// merge commits lie under a user commit with two parents.
         fast_forward: bool,
     },
     /// A pull began.

@@ -161,6 +161,12 @@ impl Node {
         self.folding.is_settled() && self.pulls.is_idle()
     }
 
+    /// Commits made here came, again and again, before main was at the fold, and the engine is at
+    /// work on the next one. It is in vain unless those that can wait do, until this is false.
+    pub fn is_outrun(&self) -> bool {
+        self.folding.is_outrun()
+    }
+
     /// What is known about each peer, sorted by key.
     pub fn peers(&self) -> impl Iterator<Item = PeerView<'_>> {
         self.peers.views(self.heads())
@@ -339,9 +345,7 @@ impl Node {
     /// The merge commits remembered may not be in the database any more: they are made again.
     pub fn handle_merges_lost(&mut self, now: Time) {
         self.memory = MergeMemory::default();
-        if !is_active(Mutant::LocalCommitIgnored) {
-            self.folding.refold_local(&self.graph);
-        }
+        self.folding.begin(&self.graph);
         self.drive(now);
     }
 

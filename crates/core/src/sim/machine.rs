@@ -41,6 +41,15 @@ fn signer(commit: &Commit) -> PeerId {
     peer_id(commit.info.author_name.parse().expect("because users are named by numbers"))
 }
 
+/// A move of main.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Move {
+    pub(super) from: CommitHash,
+    pub(super) to: CommitHash,
+    /// Whether the engine makes a catch-up commit where main is above `from`.
+    pub(super) catches_up: bool,
+}
+
 /// One machine.
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
@@ -220,6 +229,29 @@ impl Machine {
             self.relaxed.extend(commits.iter().map(|commit| commit.hash));
             MoveResult::MainChanged { main: self.main, commits, included }
         }
+    }
+
+    /// Makes a catch-up commit, where main is above where it was expected, and agrees with where it is
+    /// to go.
+    pub(super) fn catch_up(
+        &mut self,
+        moving: &Move,
+        saying: &Saying,
+        twins: &mut Twins,
+    ) -> Option<CommitHash> {
+        let Move { from, to, .. } = *moving;
+        let is_above = self.main != from && self.store.ancestors(&self.main).contains(&from);
+        if self.dirty || !is_above || !self.store.ancestors(&to).contains(&from) {
+            return None;
+        }
+        let merge = Merge { ours: self.main, theirs: to, base: from.into() };
+        let root = self.store.merged(&merge, false).ok();
+        let name = match twins {
+            Some(twins) => Some(twins.catch_up(self.number, from, to, saying, root.as_ref())?),
+            None => None,
+        };
+        self.main = self.store.commit(&[self.main, to], saying, root?, name);
+        Some(self.main)
     }
 
     /// Finds out what a pull of `heads` from `source` brings, as a driver does.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::engine::Commit;
-use super::machine::{Machine, number, peer_id};
+use super::machine::{Machine, Move, number, peer_id};
 use super::options::Fault;
 use super::world::World;
 use crate::commit::{Merge, UserCommit};
@@ -35,7 +35,7 @@ pub(super) enum Happening {
     Heads(Answer, Option<(Vec<CommitHash>, Option<CommitHash>)>),
     Pulled(Answer, usize, Vec<CommitHash>),
     Merged(Answer, Merge),
-    Moved(Answer, CommitHash, CommitHash),
+    Moved(Answer, Move),
     CommitsNoticed(usize),
 }
 
@@ -104,9 +104,11 @@ impl World {
                 self.counts.merges += 1;
                 self.after_work(Happening::Merged(answer(op), merge));
             }
-            Output::MoveMain { op, from, to } => {
+            Output::MoveMain { op, from, to, outrun } => {
                 self.counts.moves += 1;
-                self.after_work(Happening::Moved(answer(op), from, to));
+                // Not by the dice: what follows would be another history.
+                let catches_up = outrun || to.as_bytes()[0].is_multiple_of(4);
+                self.after_work(Happening::Moved(answer(op), Move { from, to, catches_up }));
             }
             Output::SetParked { heads } => {
                 self.machines[node].set_parked(heads, &mut self.twins);
@@ -244,8 +246,8 @@ impl World {
                 let result = if fails { Err(()) } else { Ok(self.merge(node, merge)) };
                 self.machines[node].node.handle_merged(now, op, result);
             }
-            Happening::Moved(_, from, to) => {
-                let result = if fails { Err(()) } else { Ok(self.move_main(node, from, to)) };
+            Happening::Moved(_, moving) => {
+                let result = if fails { Err(()) } else { Ok(self.move_main(node, moving)) };
                 let moved = self.machines[node].node.handle_moved(now, op, result);
                 moved.expect("because a walk finds parents first");
             }

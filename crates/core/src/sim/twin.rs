@@ -41,6 +41,17 @@ pub trait Twin: Debug {
     /// Moves main from where it is; it must then be `expected`.
     fn move_main(&mut self, node: usize, from: CommitHash, to: CommitHash, expected: &Root);
 
+    /// Makes a catch-up commit on top of a main that is above `from`; nothing where main and `to` do
+    /// not agree, which is where nothing is `expected`, or the engine makes none.
+    fn catch_up(
+        &mut self,
+        node: usize,
+        from: CommitHash,
+        to: CommitHash,
+        saying: &Saying,
+        expected: Option<&Root>,
+    ) -> Option<CommitHash>;
+
     /// Keeps exactly these heads on branches of their own.
     fn set_parked(&mut self, node: usize, heads: &[CommitHash]);
 

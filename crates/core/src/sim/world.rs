@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::checks::{Checks, Failure};
 use super::engine::{Saying, Store};
-use super::machine::{Machine, Twins, peer_id};
+use super::machine::{Machine, Move, Twins, peer_id};
 use super::network::Happening;
 use super::options::{Fault, Options, Step};
 use super::root::{Edit, Root};
@@ -39,6 +39,8 @@ pub struct Counts {
     pub merges: usize,
     /// Moves of main.
     pub moves: usize,
+    /// Catch-up commits; they are user commits too.
+    pub catch_ups: usize,
     /// Moves of main by fast-forward.
     pub fast_forwards: usize,
     /// Changes of the heads, on all nodes together.
@@ -338,16 +340,21 @@ impl World {
     }
 
     fn commit_on_main(&mut self, node: usize, edits: &[Edit], hours: i64) -> Option<CommitHash> {
-        let seconds = self.now.as_millis().cast_signed() / 1_000 + hours * 3_600;
-        let saying = Saying {
-            author: node.to_string(),
-            message: format!("commit {}", self.counts.commits + 1),
-            seconds: FOUNDED_SECONDS + seconds,
-        };
+        let saying = self.saying(node, hours);
         let hash = self.machines[node].commit(edits, &saying, &mut self.twins)?;
         self.counts.commits += 1;
         self.checks.acknowledge(node, hash);
         Some(hash)
+    }
+
+    /// What the next commit says.
+    fn saying(&self, node: usize, hours: i64) -> Saying {
+        let seconds = self.now.as_millis().cast_signed() / 1_000 + hours * 3_600;
+        Saying {
+            author: node.to_string(),
+            message: format!("commit {}", self.counts.commits + 1),
+            seconds: FOUNDED_SECONDS + seconds,
+        }
     }
 
     fn crash(&mut self, node: usize, moves: bool) {
@@ -393,7 +400,7 @@ impl World {
                     }
                 }
                 Happening::Merged(_, merge) => drop(self.merge(node, merge)),
-                Happening::Moved(_, from, to) => drop(self.move_main(node, from, to)),
+                Happening::Moved(_, moving) => drop(self.move_main(node, moving)),
                 _ => {}
             }
         }
@@ -408,13 +415,17 @@ impl World {
         result
     }
 
-    pub(super) fn move_main(
-        &mut self,
-        node: usize,
-        from: CommitHash,
-        to: CommitHash,
-    ) -> MoveResult {
-        let moved = self.machines[node].move_main(from, to, &mut self.twins);
+    pub(super) fn move_main(&mut self, node: usize, moving: Move) -> MoveResult {
+        let saying = moving.catches_up.then(|| self.saying(node, 0));
+        let machine = &mut self.machines[node];
+        if let Some(commit) =
+            saying.and_then(|saying| machine.catch_up(&moving, &saying, &mut self.twins))
+        {
+            self.counts.commits += 1;
+            self.counts.catch_ups += 1;
+            self.checks.acknowledge(node, commit);
+        }
+        let moved = self.machines[node].move_main(moving.from, moving.to, &mut self.twins);
         if moved == MoveResult::Moved {
             self.check_move(node);
         }

@@ -43,7 +43,8 @@ fn a_node_that_starts_behind_its_heads_folds_at_once() {
     assert!(!rig.node.is_settled());
     let tip = merged(hash(5), hash(6));
     rig.merge_result(op, Ok(tip));
-    let [Output::SetParked { ref heads }, Output::MoveMain { op, from, to }] = rig.outputs()[..]
+    let [Output::SetParked { ref heads }, Output::MoveMain { op, from, to, outrun: false }] =
+        rig.outputs()[..]
     else {
         panic!()
     };

@@ -185,7 +185,7 @@ impl Rig {
     #[track_caller]
     pub(crate) fn expect_move(&mut self, from: CommitHash, to: CommitHash) -> OpId {
         match self.outputs()[..] {
-            [Output::MoveMain { op, from: f, to: t }] => {
+            [Output::MoveMain { op, from: f, to: t, .. }] => {
                 assert_eq!((f, t), (from, to));
                 op
             }

@@ -3,11 +3,17 @@
 //! Executing, merging, fetching and moving main are jobs on one queue: they can never overlap, so a
 //! write by the application is never lost to a move of main. A job runs to its end even where the
 //! caller that asked for it is gone, which is what makes every call above it cancel-safe.
+//!
+//! A commit makes the fold that is under way useless. So users' writes can be held back for a moment:
+//! without that, who writes without a pause would never see others' work.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Instant;
 
+use doltswarm_core::limits::WRITE_HOLD_MAX;
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
@@ -16,6 +22,10 @@ type Job = Box<dyn FnOnce(&mut dyn Engine) + Send>;
 
 enum Message {
     Job(Job),
+    /// A write of a user, which can wait.
+    Write(Job),
+    /// Whether writes wait.
+    Hold(bool),
     Stop,
 }
 
@@ -38,15 +48,7 @@ impl EngineHandle {
         thread::Builder::new()
             .name("doltswarm-engine".into())
             .spawn(move || {
-                for message in queue {
-                    let Message::Job(job) = message else { break };
-                    // A panic in a job must not hang every later call: the thread ends, and callers
-                    // see `Stopped`.
-                    if catch_unwind(AssertUnwindSafe(|| job(engine.as_mut()))).is_err() {
-                        tracing::error!("the engine panicked; the node stops writing");
-                        break;
-                    }
-                }
+                Worker { engine: engine.as_mut(), waiting: VecDeque::new(), held: None }.run(queue);
                 drop(engine);
                 let _ = ended.send(());
             })
@@ -60,6 +62,20 @@ impl EngineHandle {
         job: impl FnOnce(&mut dyn Engine) + Send + 'static,
     ) -> Result<(), Stopped> {
         self.jobs.send(Message::Job(Box::new(job))).map_err(|_| Stopped)
+    }
+
+    /// Runs a user's write after all those handed over before, without waiting.
+    pub(crate) fn post_write(
+        &self,
+        job: impl FnOnce(&mut dyn Engine) + Send + 'static,
+    ) -> Result<(), Stopped> {
+        self.jobs.send(Message::Write(Box::new(job))).map_err(|_| Stopped)
+    }
+
+    /// Says whether users' writes wait while other jobs go on. None waits longer than
+    /// [`WRITE_HOLD_MAX`].
+    pub(crate) fn hold_writes(&self, held: bool) {
+        let _ = self.jobs.send(Message::Hold(held));
     }
 
     /// Ends the thread after the jobs handed over before; later ones are refused.
@@ -78,5 +94,76 @@ impl EngineHandle {
             let _ = reply.send(job(engine));
         })?;
         result.await.map_err(|_| Stopped)
+    }
+}
+
+/// What runs on the thread.
+struct Worker<'a> {
+    engine: &'a mut dyn Engine,
+    /// Writes that are held back, in their order.
+    waiting: VecDeque<Job>,
+    /// Since when the first of them may have waited.
+    held: Option<Instant>,
+}
+
+/// The engine panicked.
+struct Panicked;
+
+impl Worker<'_> {
+    /// Does what comes, until the end is asked for, nobody is left to ask, or the engine panics.
+    fn run(mut self, queue: mpsc::Receiver<Message>) {
+        loop {
+            let next = match self.held.filter(|_| !self.waiting.is_empty()) {
+                Some(since) => queue.recv_timeout(WRITE_HOLD_MAX.saturating_sub(since.elapsed())),
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let done = match next {
+                Ok(Message::Job(job)) => self.job(job),
+                Ok(Message::Write(job)) => self.write(job),
+                Ok(Message::Hold(true)) => {
+                    self.held = self.held.or_else(|| Some(Instant::now()));
+                    Ok(())
+                }
+                Ok(Message::Hold(false)) => {
+                    self.held = None;
+                    self.write_waiting()
+                }
+                Err(RecvTimeoutError::Timeout) => self.write_waiting(),
+                Ok(Message::Stop) => {
+                    let _ = self.write_waiting();
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if done.is_err() {
+                tracing::error!("the engine panicked; the node stops writing");
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, job: Job) -> Result<(), Panicked> {
+        match &mut self.held {
+            None => self.job(job),
+            Some(since) => {
+                if self.waiting.is_empty() {
+                    *since = Instant::now();
+                }
+                self.waiting.push_back(job);
+                Ok(())
+            }
+        }
+    }
+
+    fn write_waiting(&mut self) -> Result<(), Panicked> {
+        while let Some(job) = self.waiting.pop_front() {
+            self.job(job)?;
+        }
+        Ok(())
+    }
+
+    /// A panic in a job must not hang every later call: the thread ends, and callers see [`Stopped`].
+    fn job(&mut self, job: Job) -> Result<(), Panicked> {
+        catch_unwind(AssertUnwindSafe(|| job(self.engine))).map_err(|_| Panicked)
     }
 }

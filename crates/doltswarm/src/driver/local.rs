@@ -12,7 +12,10 @@ use tokio::time::Instant;
 use super::input::{Infos, Input, MergeDone, Reply};
 use super::{Driver, collect, resolve};
 use crate::engine::{EngineError, Executed, MergeOutcome, MoveOutcome};
-use crate::swarm::{ExecError, ExecReport, SwarmEvent};
+use crate::swarm::{ExecError, ExecReport, SwarmEvent, commit_meta};
+
+/// What a catch-up commit says.
+const CATCH_UP: &str = "bring others' work into a main that is committed to without a pause";
 
 impl Driver {
     /// A local exec made a commit, or changed nothing.
@@ -142,7 +145,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn move_main(&mut self, op: OpId, from: CommitHash, to: CommitHash) {
+    pub(super) fn move_main(&mut self, op: OpId, from: CommitHash, to: CommitHash, outrun: bool) {
         // An own commit that main includes is found again under main after a crash; one that is parked
         // only in the store.
         if !self.node.parked().is_empty()
@@ -157,7 +160,15 @@ impl Driver {
         }
         let shared = Arc::clone(&self.shared);
         let posted = self.shared.engine.post(move |engine| {
-            let outcome = engine.move_main(&from, &to);
+            let mut outcome = engine.move_main(&from, &to);
+            if outrun && matches!(outcome, Ok(MoveOutcome::MainChanged(_))) {
+                let meta = commit_meta(&shared.name, &shared.identity.peer_id(), CATCH_UP);
+                match engine.catch_up(&from, &to, &meta) {
+                    Ok(Some(commit)) => outcome = Ok(MoveOutcome::MainChanged(commit)),
+                    Ok(None) => tracing::debug!("main could not be brought up to date"),
+                    Err(error) => outcome = Err(error),
+                }
+            }
             let infos = match &outcome {
                 Ok(MoveOutcome::MainChanged(main)) => {
                     collect(engine, &shared.store, &[*main]).unwrap_or_default()

@@ -136,6 +136,8 @@ pub(crate) struct Driver {
     size_after_collection: u64,
     started: Instant,
     sidecar: sidecar::Sidecar,
+    /// Whether users' writes wait for the fold.
+    holds_writes: bool,
 }
 
 /// What a driver starts with.
@@ -173,6 +175,7 @@ impl Driver {
             size_after_collection: 0,
             started: Instant::now(),
             sidecar: sidecar::Sidecar::new(foreign_poll, auto_commit),
+            holds_writes: false,
             shared,
         };
         driver.size_after_collection = driver.store_size();
@@ -285,10 +288,16 @@ impl Driver {
                 Output::RequestHeads { op, peer, request } => self.request_heads(op, peer, request),
                 Output::Pull { op, peer, heads } => self.pull(op, peer, heads),
                 Output::Merge { op, merge } => self.merge(op, merge),
-                Output::MoveMain { op, from, to } => self.move_main(op, from, to),
+                Output::MoveMain { op, from, to, outrun } => {
+                    self.move_main(op, from, to, outrun);
+                }
                 Output::SetParked { heads } => self.set_parked(heads),
                 Output::Event(event) => self.node_event(event),
             }
+        }
+        if self.node.is_outrun() != self.holds_writes {
+            self.holds_writes = !self.holds_writes;
+            self.shared.engine.hold_writes(self.holds_writes);
         }
         self.settle_pending();
     }

@@ -215,6 +215,22 @@ pub trait Engine: Send {
     /// Moves main from `expected` to `to`: a compare-and-swap that never discards uncommitted work.
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome>;
 
+    /// Makes a *catch-up commit*: a commit on main with the parents main and `to`, by `meta`'s author,
+    /// where main is above `expected` and what it has beyond that agrees with what `to` has. Returns
+    /// it; `None` where that is not so, or uncommitted work is in the way.
+    ///
+    /// This is for a main that other programs commit to so often that it is never where a fold began
+    /// when the fold is known. An engine that keeps others out while it merges needs none. `to`
+    /// descends from `expected`. Uncommitted work is never taken along.
+    fn catch_up(
+        &mut self,
+        _expected: &CommitHash,
+        _to: &CommitHash,
+        _meta: &CommitMeta,
+    ) -> EngineResult<Option<CommitHash>> {
+        Ok(None)
+    }
+
     /// Makes the branches `parked/<hash>` exactly those of `heads`, so that the engine's garbage
     /// collection keeps parked work and people can look at it.
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()>;

@@ -232,7 +232,7 @@ impl Swarm {
     ) -> Result<ExecReport, ExecError> {
         let (reply, report) = oneshot::channel();
         let shared = Arc::clone(&self.inner.shared);
-        let posted = self.inner.shared.engine.post(move |engine| match job(engine) {
+        let posted = self.inner.shared.engine.post_write(move |engine| match job(engine) {
             Err(error) => {
                 let _ = reply.send(Err(error.into()));
             }

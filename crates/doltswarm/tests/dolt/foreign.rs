@@ -3,13 +3,15 @@
 //!
 //! `DOLTSWARM_LATENCY_ROUNDS` says how many commits are timed (20).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use doltswarm::{EngineError, ExecError, Swarm, SwarmEvent};
 use mysql::Conn;
 use mysql::prelude::Queryable;
 
-use crate::client::{commit, connect, run, texts};
+use crate::client::{commit, connect, run, texts, try_commit};
 use crate::engine::say;
 use crate::support::{Home, close, eventually, exec, homes, in_step, rows};
 
@@ -173,6 +175,56 @@ async fn two_nodes_on_one_server_do_not_disturb_each_other() {
     assert_eq!(y.status().await.expect("a status").commits, 3);
     assert_eq!(rows(&y, "SELECT id FROM t").await, ["[2]"]);
     close([x, y]).await;
+}
+
+/// Commits a row of its own after the other, without a pause, until it is stopped; returns how many.
+fn hammer(home: &Home, writer: u32, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32> {
+    let (mut conn, stop) = (connect(home), Arc::clone(stop));
+    std::thread::spawn(move || {
+        let mut count = 0;
+        while !stop.load(Ordering::Relaxed) {
+            let id = writer * 1_000_000 + count;
+            let insert = format!("INSERT INTO t VALUES ({id}, {count})");
+            // The first writers know transactions. What the others insert is uncommitted for a moment,
+            // and may be committed by one of them all.
+            let done = match writer {
+                1 => conn
+                    .query_drop("START TRANSACTION")
+                    .and_then(|()| conn.query_drop(&insert))
+                    .and_then(|()| try_commit(&mut conn, true)),
+                _ => conn.query_drop(&insert).and_then(|()| try_commit(&mut conn, true)),
+            };
+            match done {
+                Ok(_) => count += 1,
+                Err(error) if error.to_string().contains("nothing to commit") => count += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        count
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_work_arrives_under_clients_that_commit_without_a_pause() {
+    let homes = homes();
+    let Some((a, b)) = pair(&homes).await else { return };
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers = [1, 2].map(|writer| hammer(&homes[0], writer, &stop));
+    let mut reader = connect(&homes[0]);
+    for n in 0..3 {
+        exec(&b, &format!("INSERT INTO t VALUES ({n}, 0)")).await;
+        let sql = format!("SELECT id FROM t WHERE id = {n}");
+        eventually("b's row is in a's main", async || texts(&mut reader, &sql).len() == 1).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written: u32 = writers.map(|writer| writer.join().expect("a client")).into_iter().sum();
+    in_step(&[&a, &b]).await;
+    for home in &homes {
+        let count = texts(&mut connect(home), "SELECT count(*) FROM t");
+        assert_eq!(count, [(written + 3).to_string()]);
+    }
+    say(&format!("{written} commits of two clients without a pause while three rows arrived"));
+    close([a, b]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

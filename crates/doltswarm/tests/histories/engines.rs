@@ -236,6 +236,19 @@ impl Twin for Engines {
         self.compare(node, expected);
     }
 
+    fn catch_up(
+        &mut self,
+        node: usize,
+        from: CommitHash,
+        to: CommitHash,
+        saying: &Saying,
+        expected: Option<&Root>,
+    ) -> Option<CommitHash> {
+        let made = self.engine(node).catch_up(&from, &to, &meta(saying)).unwrap()?;
+        self.compare(node, expected.expect("the two sides agree"));
+        Some(made)
+    }
+
     fn set_parked(&mut self, node: usize, heads: &[CommitHash]) {
         self.engine(node).set_parked(heads).unwrap();
     }

@@ -1,6 +1,10 @@
 //! Another program on the same database: what it commits is the peer's, what it leaves uncommitted is
 //! never touched.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use doltlite::{Connection, Value};
 use doltswarm::{EngineError, ExecError, Swarm, SwarmEvent};
 
@@ -112,6 +116,36 @@ async fn its_write_transaction_makes_a_write_busy_and_loses_nothing() {
     exec(&a, "INSERT INTO t VALUES (3, 3)").await;
     in_step(&[&a, &b]).await;
     assert_eq!(rows(&b, "SELECT id FROM t").await, ["[2]", "[3]"]);
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_work_arrives_under_a_program_that_commits_all_the_time() {
+    let homes = homes();
+    let (a, b) = pair(&homes).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = std::thread::spawn({
+        let (other, stop) = (program(&homes[0]), Arc::clone(&stop));
+        move || {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                commit(&other, &format!("INSERT INTO t VALUES ({}, {count})", 1_000 + count));
+                count += 1;
+                // The lock of a file is not fair: without this nobody else gets it at all.
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            count
+        }
+    });
+    for n in 0..3 {
+        exec(&b, &format!("INSERT INTO t VALUES ({n}, 0)")).await;
+        let sql = format!("SELECT id FROM t WHERE id = {n}");
+        eventually("b's row is in a's main", async || rows(&a, &sql).await.len() == 1).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written = writing.join().expect("it ends");
+    in_step(&[&a, &b]).await;
+    assert_eq!(rows(&b, "SELECT count(*) FROM t").await, [format!("[{}]", written + 3)]);
     close([a, b]).await;
 }
 

@@ -1,5 +1,8 @@
 //! Writes travel, and everybody ends on the same commit.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use doltswarm::SwarmEvent;
 
 use crate::support::{close, eventually, exec, homes, in_step, rows, wait};
@@ -107,6 +110,38 @@ async fn everybody_writes_at_once() {
         assert_eq!(rows(node, "SELECT count(*), count(DISTINCT id) FROM t").await, ["[60,60]"]);
     }
     close([a, b, c]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_work_arrives_on_a_node_whose_users_write_without_a_pause() {
+    let [a, b] = homes();
+    let a = a.found(SCHEMA).await;
+    let b = b.join(&a, "b").await;
+    in_step(&[&a, &b]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 1..=3 {
+        let (node, stop) = (a.clone(), Arc::clone(&stop));
+        writers.spawn(async move {
+            let mut count = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let id = writer * 1_000_000 + count;
+                exec(&node, &format!("INSERT INTO t VALUES ({id}, {count}, 'a')")).await;
+                count += 1;
+            }
+            count
+        });
+    }
+    for n in 0..3 {
+        exec(&b, &format!("INSERT INTO t VALUES ({n}, 0, 'b')")).await;
+        let sql = format!("SELECT count(*) FROM t WHERE id = {n}");
+        eventually("b's row is in a's main", async || rows(&a, &sql).await == ["[1]"]).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written: i32 = writers.join_all().await.into_iter().sum();
+    in_step(&[&a, &b]).await;
+    assert_eq!(rows(&b, "SELECT count(*) FROM t").await, [format!("[{}]", written + 3)]);
+    close([a, b]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

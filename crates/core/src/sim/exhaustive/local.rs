@@ -315,7 +315,7 @@ impl Local {
                     self.pulls.insert(number(&peer), (op, heads));
                 }
                 Output::Merge { op, merge } => self.merge = Some((op, merge)),
-                Output::MoveMain { op, from, to } => self.moving = Some((op, from, to)),
+                Output::MoveMain { op, from, to, .. } => self.moving = Some((op, from, to)),
                 Output::SetParked { heads } => self.machine.set_parked(heads, &mut None),
                 Output::Event(event) => rules::event(&self.machine, &event, true)?,
             }

@@ -146,6 +146,18 @@ impl Words {
         link.run(sql, &params).map(|_| ()).during("set the commit's author")
     }
 
+    /// Merges `theirs` into the connection's branch and commits that with both as parents: the
+    /// server's answer.
+    pub(super) fn merge(
+        &self,
+        link: &mut Link,
+        theirs: &CommitHash,
+    ) -> Result<Vec<Vec<Value>>, SqlError> {
+        let author = format!("{} <{}>", self.name, self.email);
+        let params = [self.message.as_str().into(), author.into(), hash_value(theirs)];
+        link.rows("CALL DOLT_MERGE('--no-ff', '-m', ?, '--author', ?, ?)", &params)
+    }
+
     /// Commits all that changed on the connection's branch; `None` where nothing did and `flags` has
     /// `--skip-empty`.
     pub(super) fn commit(

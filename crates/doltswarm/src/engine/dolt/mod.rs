@@ -21,6 +21,7 @@ use super::{
     MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
 
+mod catch_up;
 mod check;
 mod chunks;
 mod commit;
@@ -284,6 +285,16 @@ impl Engine for Dolt {
         self.note.mend(link)?;
         let (inbox, pusher) = (&self.inbox, self.pusher.as_ref());
         moving::Mover { link, note: &mut self.note, inbox, pusher }.move_main(expected, to)
+    }
+
+    fn catch_up(
+        &mut self,
+        expected: &CommitHash,
+        to: &CommitHash,
+        meta: &CommitMeta,
+    ) -> EngineResult<Option<CommitHash>> {
+        let link = self.main_link()?;
+        catch_up::catch_up(link, expected, to, meta)
     }
 
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {

@@ -11,12 +11,12 @@ use sha2::{Digest, Sha512};
 /// How many digits the text of a hash has.
 pub(super) const TEXT_BYTES: usize = 32;
 
-/// Names a chunk.
 /// A short name for a text of any length.
 pub(in crate::engine::dolt) fn name_of(name: &str) -> String {
     text(&hash_of(name.as_bytes()))
 }
 
+/// Names a chunk.
 pub(super) fn hash_of(bytes: &[u8]) -> ChunkHash {
     shortened(&Sha512::digest(bytes))
 }

@@ -12,6 +12,7 @@ use super::{Dolt, DoltOptions, Password};
 use crate::engine::conformance::{Backend, Pair, Side, chunks_of, conformance_tests, meta_at};
 use crate::engine::{ChunkFormat, Engine};
 
+mod catch_up;
 mod cut;
 mod own;
 mod race;
