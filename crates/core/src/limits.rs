@@ -18,6 +18,8 @@ pub const MERGE_DEPTH_MAX: usize = 4 * HEADS_MAX;
 /// How many steps one walk may take to see what builds on what. Honest histories take about ten for
 /// each commit; this is seconds of work for a tangled one.
 pub const WALK_STEPS_MAX: usize = 64 << 20;
+/// How many commits are read from the database at once on the way back from a new one.
+pub const COMMITS_READ_AHEAD_MAX: usize = 256;
 /// How many merges are remembered in memory; a forgotten one is only made again.
 pub const MERGES_REMEMBERED_MAX: usize = 65_536;
 /// How often in a row a fold is begun anew for newer heads before it is known. More would merge less
@@ -299,11 +301,11 @@ pub const DOOR_MESSAGE_BYTES_MAX: usize = 1 << 10;
 
 /// How long connecting to the Dolt server may take.
 pub const DOLT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the Dolt server may be silent over one statement: collecting garbage in a large database
-/// takes minutes.
+/// How long one statement may take the Dolt server: collecting garbage in a large database takes
+/// minutes.
 pub const DOLT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(1_800);
-/// How long the Dolt server may take no bytes of a statement.
-pub const DOLT_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long saying goodbye to the Dolt server may take.
+pub const DOLT_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After how long without use a connection to the Dolt server is tried before it is used.
 pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 /// How often a statement is run again where another program was faster on the same branch.

@@ -103,10 +103,14 @@ impl Folding {
         arrived && self.merging.is_none() && self.moving.is_none()
     }
 
+    /// A merge or a move is under way.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.merging.is_some() || self.moving.is_some()
+    }
+
     /// Commits made here outran the fold so often that they should wait until what is under way ends.
     pub(super) fn is_outrun(&self) -> bool {
-        let under_way = self.merging.is_some() || self.moving.is_some();
-        self.outrun >= FOLD_RESTARTS_MAX && under_way
+        self.outrun >= FOLD_RESTARTS_MAX && self.is_at_work()
     }
 
     /// The set of heads changed by commits made elsewhere.
@@ -238,7 +242,8 @@ impl Folding {
                 }
             }
             self.start_move(now, graph, memory, outbox);
-            if !self.outdated {
+            // While main moves this fold is still the one that it moves to.
+            if !self.outdated || self.moving.is_some() {
                 return;
             }
             self.begin(graph);
@@ -291,7 +296,7 @@ impl Folding {
 
     /// When to look again, of what waits for time alone.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
-        let idle = self.merging.is_none() && self.moving.is_none();
+        let idle = !self.is_at_work();
         let merge = self.merge_retry.deadline().filter(|_| idle && self.folded.is_none());
         let must_move = self.folded.as_ref().is_some_and(|folded| folded.tip != self.main);
         let moved = self.move_retry.deadline().filter(|_| idle && must_move);

@@ -161,6 +161,11 @@ impl Node {
         self.folding.is_settled() && self.pulls.is_idle()
     }
 
+    /// Something is asked of the engine or of a peer's data, and not answered.
+    pub fn is_at_work(&self) -> bool {
+        self.folding.is_at_work() || !self.pulls.is_idle()
+    }
+
     /// Commits made here came, again and again, before main was at the fold, and the engine is at
     /// work on the next one. It is in vain unless those that can wait do, until this is false.
     pub fn is_outrun(&self) -> bool {
@@ -267,9 +272,11 @@ impl Node {
         included: Vec<CommitHash>,
     ) -> Result<(), GraphError> {
         self.folding.set_main(main, included);
-        let inserted = self.insert(commits);
+        let (inserted, heads_changed) = self.insert(commits);
         if !is_active(Mutant::LocalCommitIgnored) {
             self.folding.refold_local(&self.graph);
+        } else if heads_changed {
+            self.folding.refold(&self.graph);
         }
         self.drive(now);
         inserted.map(|_| ())
@@ -317,7 +324,11 @@ impl Node {
         let Some(pull) = self.pulls.end(op) else { return };
         let inserted = result.and_then(|commits| {
             let local = |error: GraphError| PullError::Local { reason: error.to_string() };
-            self.insert(commits).map_err(local)
+            let (inserted, heads_changed) = self.insert(commits);
+            if heads_changed {
+                self.folding.refold(&self.graph);
+            }
+            inserted.map_err(local)
         });
         let complete = pull.heads.iter().all(|head| self.graph.contains(head));
         let peers = &mut self.peers;
@@ -417,8 +428,8 @@ impl Node {
         deadlines.filter(|deadline| *deadline > self.now).min()
     }
 
-    /// Inserts commits, parents first, and returns how many are new.
-    fn insert(&mut self, commits: Vec<UserCommit>) -> Result<usize, GraphError> {
+    /// Inserts commits, parents first. Returns how many are new, and whether the heads changed.
+    fn insert(&mut self, commits: Vec<UserCommit>) -> (Result<usize, GraphError>, bool) {
         let (before, count) = (self.graph.heads().clone(), self.graph.len());
         let mut result = Ok(());
         for commit in commits {
@@ -427,12 +438,12 @@ impl Node {
                 break;
             }
         }
-        if *self.graph.heads() != before {
+        let heads_changed = *self.graph.heads() != before;
+        if heads_changed {
             self.peers.heads_changed(&self.graph);
-            self.folding.refold(&self.graph);
             self.outbox.event(Event::HeadsChanged { heads: self.advert_heads() });
         }
-        result.map(|()| self.graph.len() - count)
+        (result.map(|()| self.graph.len() - count), heads_changed)
     }
 
     /// Does all that can be done now. Does nothing where nothing changed.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use doltswarm_core::commit::UserCommit;
 use doltswarm_core::fold::Parked;
-use doltswarm_core::limits::DIRTY_RETRY_DELAY;
+use doltswarm_core::limits::{DIRTY_RETRY_DELAY, FOLD_RESTARTS_MAX};
 use doltswarm_core::node::{Event, MoveResult, OpId, Output};
 
 use crate::rig::{FOUNDING, Rig, commit, hash, hashes, merged, restored};
@@ -230,6 +231,67 @@ fn main_moves_however_fast_others_commit() {
     assert!(moves >= 3, "main moved {moves} times");
 }
 
+/// Head 6 of someone else, and commits made here on top of 5, each before the merge under way ends.
+/// Returns the move that is asked for in the end, and the last of these commits.
+fn outrun() -> (Rig, OpId, u8) {
+    let (mut rig, mut op) = two_heads();
+    let (mut ours, mut last) = (5, 6);
+    for (count, n) in (1..).zip(7..) {
+        let below = if n == 7 { 5 } else { n - 1 };
+        rig.local_commit(n, &[below]);
+        assert_eq!(rig.node.is_outrun(), count >= FOLD_RESTARTS_MAX, "after {n}");
+        rig.merge_result(op, Ok(merged(hash(ours), hash(last))));
+        match rig.outputs().pop() {
+            Some(Output::Merge { op: next, merge }) => {
+                assert_eq!((merge.ours, merge.theirs), (hash(6), hash(n)));
+                (op, ours, last) = (next, 6, n);
+            }
+            Some(Output::MoveMain { op, from, to, outrun }) => {
+                assert_eq!((from, to, outrun), (hash(below), merged(hash(6), hash(below)), true));
+                assert_eq!((count, rig.node.is_outrun()), (FOLD_RESTARTS_MAX + 1, true));
+                return (rig, op, n);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    unreachable!("the numbers do not end")
+}
+
+#[test]
+fn a_fold_that_commits_made_here_outrun_can_be_caught_up_with() {
+    let (mut rig, op, n) = outrun();
+    let (main, included) = (hash(90), hashes(&[90]));
+    let commits = vec![commit(90, &[6, n])];
+    rig.moved(op, MoveResult::MainChanged { main, commits, included });
+    rig.assert_idle();
+    assert!(rig.node.is_settled() && !rig.node.is_outrun());
+    assert_eq!(rig.node.main(), hash(90));
+    // The next time it is known at once that they do not wait.
+    rig.node.handle_connected(rig.now, crate::rig::peer(1));
+    rig.outputs();
+    rig.local_commit(91, &[90]);
+    rig.advert(1, &[92], &[]);
+    let op = rig.expect_pull(1, &[92]);
+    rig.pulled(op, &[commit(92, &[6])]);
+    let Some(Output::Merge { op, .. }) = rig.outputs().pop() else { panic!() };
+    rig.local_commit(93, &[91]);
+    rig.merge_result(op, Ok(merged(hash(92), hash(91))));
+    let Some(Output::MoveMain { op, from, outrun: true, .. }) = rig.outputs().pop() else {
+        panic!()
+    };
+    assert_eq!(from, hash(91));
+    // Where the engine knows no way, main goes on from where it is.
+    let (main, included) = (hash(93), hashes(&[93]));
+    rig.moved(op, MoveResult::MainChanged { main, commits: vec![], included });
+    let Some(Output::Merge { op, .. }) = rig.outputs().pop() else { panic!() };
+    rig.merge_result(op, Ok(merged(hash(92), hash(93))));
+    settle(&mut rig);
+    assert_eq!(rig.node.main(), merged(hash(92), hash(93)));
+    // Main was at the fold, so whoever commits now has outrun nothing yet.
+    rig.local_commit(94, &[92, 93]);
+    assert!(rig.node.is_settled() && !rig.node.is_outrun());
+}
+
 #[test]
 fn a_local_commit_ends_a_fold_without_it() {
     let mut rig = Rig::connected(&[1]);
@@ -276,7 +338,8 @@ fn a_commit_made_on_main_by_another_peer_is_a_fast_forward() {
     rig.events.clear();
     rig.advert(1, &[8], &[]);
     let op = rig.expect_pull(1, &[8]);
-    rig.pulled(op, &[commit(7, &[5, 6]), commit(8, &[7])]);
+    let on_main = UserCommit { made_on: Some(main), ..commit(7, &[5, 6]) };
+    rig.pulled(op, &[on_main, commit(8, &[7])]);
     let op = rig.expect_move(main, hash(8));
     rig.moved(op, MoveResult::Moved);
     rig.outputs();

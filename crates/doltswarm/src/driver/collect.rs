@@ -1,7 +1,7 @@
 //! Walking back from new commits to known ones, on the engine thread.
 
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::{MERGE_DEPTH_MAX, PULL_COMMITS_MAX};
+use doltswarm_core::limits::{COMMITS_READ_AHEAD_MAX, MERGE_DEPTH_MAX, PULL_COMMITS_MAX};
 
 use super::input::Infos;
 use crate::engine::{Engine, EngineError, EngineResult};
@@ -19,6 +19,9 @@ pub(crate) fn collect(
     tips: &[CommitHash],
 ) -> EngineResult<Infos> {
     let mut infos = Infos::new();
+    // What the engine said of commits that were not asked for yet.
+    let mut ahead = Infos::new();
+    let mut batch = 1;
     let mut open: Vec<CommitHash> = tips.to_vec();
     while let Some(commit) = open.pop() {
         if infos.contains_key(&commit) || store.contains_commit(&commit).map_err(store_failed)? {
@@ -27,7 +30,13 @@ pub(crate) fn collect(
         if infos.len() > PULL_COMMITS_MAX + MERGE_DEPTH_MAX {
             return Err(EngineError::TooLarge { limit: PULL_COMMITS_MAX });
         }
-        let info = engine.commit_info(&commit)?.ok_or(EngineError::NoSuchCommit(commit))?;
+        if !ahead.contains_key(&commit) {
+            let told = engine.commit_infos(&commit, batch)?;
+            ahead.extend(told.into_iter().map(|info| (info.hash, info)));
+            // Mostly there is one new commit; where there are more, there may be many.
+            batch = (batch * 4).min(COMMITS_READ_AHEAD_MAX);
+        }
+        let info = ahead.remove(&commit).ok_or(EngineError::NoSuchCommit(commit))?;
         open.extend(info.content_parents());
         infos.insert(commit, info);
     }

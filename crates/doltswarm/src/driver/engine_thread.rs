@@ -167,3 +167,73 @@ impl Worker<'_> {
         catch_unwind(AssertUnwindSafe(|| job(self.engine))).map_err(|_| Panicked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::engine::DoltLite;
+
+    /// A thread, and what ran on it.
+    struct Rig {
+        handle: EngineHandle,
+        end: oneshot::Receiver<()>,
+        ran: Arc<Mutex<Vec<&'static str>>>,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a directory");
+            let engine = DoltLite::create(&dir.path().join("db")).expect("a database");
+            let (handle, end) = EngineHandle::spawn(Box::new(engine));
+            Self { handle, end, ran: Arc::default(), _dir: dir }
+        }
+
+        fn job(&self, name: &'static str) -> impl FnOnce(&mut dyn Engine) + Send + 'static {
+            let ran = Arc::clone(&self.ran);
+            move |_| ran.lock().expect("no panic").push(name)
+        }
+
+        fn ran(&self) -> Vec<&'static str> {
+            self.ran.lock().expect("no panic").clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn writes_that_are_held_run_later_in_their_order_and_nothing_else_waits() {
+        let rig = Rig::new();
+        rig.handle.hold_writes(true);
+        rig.handle.post_write(rig.job("write 1")).expect("it runs");
+        rig.handle.post(rig.job("merge")).expect("it runs");
+        rig.handle.post_write(rig.job("write 2")).expect("it runs");
+        rig.handle.call(|_| ()).await.expect("it runs");
+        assert_eq!(rig.ran(), ["merge"]);
+        rig.handle.hold_writes(false);
+        rig.handle.post_write(rig.job("write 3")).expect("it runs");
+        rig.handle.call(|_| ()).await.expect("it runs");
+        assert_eq!(rig.ran(), ["merge", "write 1", "write 2", "write 3"]);
+    }
+
+    #[tokio::test]
+    async fn no_write_is_held_for_ever_or_lost_at_the_end() {
+        let rig = Rig::new();
+        rig.handle.hold_writes(true);
+        let (told, ends) = oneshot::channel();
+        let write = rig.job("write 1");
+        rig.handle
+            .post_write(move |engine| {
+                write(engine);
+                let _ = told.send(());
+            })
+            .expect("it runs");
+        // Nobody ever says that it may.
+        ends.await.expect("it runs");
+        rig.handle.post_write(rig.job("write 2")).expect("it runs");
+        rig.handle.stop();
+        let Rig { end, ran, .. } = rig;
+        end.await.expect("the thread ends");
+        assert_eq!(*ran.lock().expect("no panic"), ["write 1", "write 2"]);
+    }
+}

@@ -248,8 +248,12 @@ impl Driver {
         self.node.handle_timeout(now);
         self.dial_due();
         if self.tags.due().is_some_and(|due| due <= Instant::now()) {
-            self.write_tags_now();
-            self.collect_if_grown();
+            if self.node.is_at_work() {
+                self.tags.touched(Instant::now());
+            } else {
+                self.write_tags_now();
+                self.collect_if_grown();
+            }
         }
         self.look_for_foreign_work();
     }

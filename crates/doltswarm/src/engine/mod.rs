@@ -142,6 +142,17 @@ pub trait Engine: Send {
     /// history.
     fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>>;
 
+    /// Describes a commit and perhaps some of those below it, at most `limit` in all, the commit first;
+    /// nothing where the database does not hold it. For an engine that is asked for many commits at
+    /// hardly more than the price of one.
+    fn commit_infos(
+        &mut self,
+        commit: &CommitHash,
+        _limit: usize,
+    ) -> EngineResult<Vec<CommitInfo>> {
+        Ok(self.commit_info(commit)?.into_iter().collect())
+    }
+
     /// The newest commits under the tip of main, at most `limit`, newest first.
     fn log(&mut self, limit: usize) -> EngineResult<Vec<CommitInfo>>;
 

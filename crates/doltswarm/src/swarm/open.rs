@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError, DoltConfig};
 use crate::driver::{
     Absence, Driver, DriverParts, EngineHandle, Service, Shared, Stopped, recover,
 };
-use crate::engine::{CommitMeta, Engine, EngineError};
+use crate::engine::{ChunkReader, CommitMeta, Engine, EngineError};
 use crate::identity::{Identity, IdentityError};
 use crate::lock::DirLock;
 use crate::net::{NetConfig, Network};
@@ -135,11 +135,14 @@ impl Swarm {
         let founding = store.founding().clone();
         let server = config.dolt.as_ref().map(DoltServer::from);
         let database = Database::of(founding.engine, &layout, server.as_ref())?;
-        let opened = tokio::task::spawn_blocking(move || database.open().map(|e| (e, database)));
-        let (engine, database) =
-            opened.await.map_err(|_| OpenError::Store("opening was interrupted".into()))??;
         let parts = Parts { identity, store, founding, name: config.name.clone() };
-        let (inner, inputs, recovered) = parts.assemble(dir, &database, engine, lock).await?;
+        let opened = tokio::task::spawn_blocking(move || {
+            let opened = parts.open(&database, layout.dir());
+            opened.map(|opened| (parts, opened))
+        });
+        let (parts, opened) =
+            opened.await.map_err(|_| OpenError::Store("opening was interrupted".into()))??;
+        let (inner, inputs, recovered) = parts.assemble(dir, opened, lock).await?;
         let network = match options.network {
             false => None,
             true => Some(listen(&inner.shared, &config, &options).await?),
@@ -256,37 +259,54 @@ struct Assembled {
 
 type Inputs = mpsc::UnboundedReceiver<crate::driver::Input>;
 
+/// An open database, whose mark names this node.
+struct Opened {
+    engine: Box<dyn Engine>,
+    version: String,
+    chunks: Box<dyn ChunkReader>,
+    membership: Membership,
+}
+
 impl Parts {
-    async fn assemble(
-        self,
-        dir: &Path,
-        database: &Database,
-        mut engine: Box<dyn Engine>,
-        lock: DirLock,
-    ) -> Result<(Assembled, Inputs, crate::driver::Recovered), OpenError> {
-        let Self { identity, store, founding, name } = self;
-        let layout = Layout::new(dir);
-        let engine_version = engine.version();
-        let chunks = engine.chunks().map_err(|error| database.failed(error))?;
-        let format = format_of(founding.engine);
-        let staging = Staging::open(dir, Arc::clone(&format))
-            .map_err(|error| OpenError::Store(error.to_string()))?;
-        let mut membership = Membership::new(founding.swarm, founding.founder);
-        for grant in store.grants().map_err(store_error)? {
-            let grant = SignedGrant::decode(&grant).map_err(|e| OpenError::Store(e.to_string()))?;
-            // A grant that was good when it was kept is good now.
-            let _ = membership.add(grant);
-        }
-        let me = identity.peer_id();
+    /// Opens the database, where this node is a member.
+    fn open(&self, database: &Database, dir: &Path) -> Result<Opened, OpenError> {
+        let me = self.identity.peer_id();
+        let membership = self.membership()?;
         if !membership.is_member(&me) {
             let text = format!(
                 "{} is the key of {}, who is no member of this swarm: put back the node's own key",
-                layout.key().display(),
+                Layout::new(dir).key().display(),
                 me.short()
             );
             return Err(OpenError::Key(text));
         }
+        let mut engine = database.open()?;
+        let chunks = engine.chunks().map_err(|error| database.failed(error))?;
         database.claim(engine.as_mut(), &me)?;
+        Ok(Opened { version: engine.version(), engine, chunks, membership })
+    }
+
+    fn membership(&self) -> Result<Membership, OpenError> {
+        let mut membership = Membership::new(self.founding.swarm, self.founding.founder);
+        for grant in self.store.grants().map_err(store_error)? {
+            let grant = SignedGrant::decode(&grant).map_err(|e| OpenError::Store(e.to_string()))?;
+            // A grant that was good when it was kept is good now.
+            let _ = membership.add(grant);
+        }
+        Ok(membership)
+    }
+
+    async fn assemble(
+        self,
+        dir: &Path,
+        opened: Opened,
+        lock: DirLock,
+    ) -> Result<(Assembled, Inputs, crate::driver::Recovered), OpenError> {
+        let Self { identity, store, founding, name } = self;
+        let Opened { engine, version: engine_version, chunks, membership } = opened;
+        let format = format_of(founding.engine);
+        let staging = Staging::open(dir, Arc::clone(&format))
+            .map_err(|error| OpenError::Store(error.to_string()))?;
         let (engine, engine_ended) = EngineHandle::spawn(engine);
         let recovered = recover(&store, &engine, &identity, &founding).await?;
         let (inputs, queue) = mpsc::unbounded_channel();

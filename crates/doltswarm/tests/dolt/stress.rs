@@ -25,9 +25,6 @@ const SCHEMA: &str = "CREATE TABLE own (id BIGINT PRIMARY KEY, v BIGINT NOT NULL
 const WRITERS: u64 = 4;
 /// How long a client thinks between two commits, at most.
 const PAUSE_MS_MAX: u64 = 250;
-/// The clients of one node after the other rest for so long. Main can only go to a fold that has all
-/// commits made on it, so on a busy machine it moves when nobody is faster; the others write on.
-const REST: Duration = Duration::from_millis(700);
 /// How many rows each client has to itself.
 const ROWS: u64 = 40;
 /// The log of a node, in commits.
@@ -165,14 +162,9 @@ impl Writer {
     }
 
     fn spawn(mut self, stop: &Arc<AtomicBool>) -> JoinHandle<Seen> {
-        let (stop, began) = (Arc::clone(stop), Instant::now());
+        let stop = Arc::clone(stop);
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                let resting = began.elapsed().as_millis() / REST.as_millis() % 3;
-                if resting == u128::from(self.number / WRITERS) {
-                    sleep(Duration::from_millis(10));
-                    continue;
-                }
                 match self.number % WRITERS {
                     0 => self.one_by_one(),
                     _ => self.transaction(),

@@ -60,11 +60,20 @@ fn is_unknown(error: &SqlError) -> bool {
 /// `dolt_commit_ancestors` cannot be asked for one merge commit: *measured* on Dolt 2.2.0, it answers
 /// that there is more than one row.
 pub(super) fn info(link: &mut Link, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
-    let sql =
-        format!("SELECT {INFO} FROM dolt_log('{}', '--parents') LIMIT 1", commit_text(commit));
+    Ok(infos_under(link, commit, 1)?.into_iter().next())
+}
+
+/// Describes a commit and those below it, newest first; nothing where the database does not hold it.
+pub(super) fn infos_under(
+    link: &mut Link,
+    commit: &CommitHash,
+    limit: usize,
+) -> EngineResult<Vec<CommitInfo>> {
+    let at = commit_text(commit);
+    let sql = format!("SELECT {INFO} FROM dolt_log('{at}', '--parents') LIMIT {limit}");
     match link.rows(&sql, &[]) {
-        Err(error) if is_unknown(&error) => Ok(None),
-        rows => rows.during("read a commit")?.first().map(|row| read_info(row)).transpose(),
+        Err(error) if is_unknown(&error) => Ok(Vec::new()),
+        rows => rows.during("read a commit")?.iter().map(|row| read_info(row)).collect(),
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
 mod catch_up;
 mod check;
 mod chunks;
+mod client;
 mod commit;
 mod cut;
 mod diff;
@@ -226,6 +227,10 @@ impl Engine for Dolt {
 
     fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
         commit::info(self.main.link()?, commit)
+    }
+
+    fn commit_infos(&mut self, at: &CommitHash, limit: usize) -> EngineResult<Vec<CommitInfo>> {
+        commit::infos_under(self.main.link()?, at, limit)
     }
 
     fn log(&mut self, limit: usize) -> EngineResult<Vec<CommitInfo>> {

@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::{
-    DOLT_CONNECT_TIMEOUT, DOLT_IDLE_CHECK_AFTER, DOLT_STATEMENT_TIMEOUT, DOLT_WRITE_TIMEOUT,
-};
-use mysql::prelude::Queryable;
-use mysql::{OptsBuilder, Params};
+use doltswarm_core::limits::DOLT_IDLE_CHECK_AFTER;
+use mysql_async::{DriverError, Error, OptsBuilder};
 
+use super::client::{Answer, Client, ClientError};
 use super::options::DoltOptions;
 use super::owner;
 use super::value::{from_server, to_server};
@@ -128,18 +126,19 @@ impl SqlError {
     }
 }
 
-impl From<mysql::Error> for SqlError {
-    fn from(error: mysql::Error) -> Self {
+impl From<ClientError> for SqlError {
+    fn from(error: ClientError) -> Self {
         match error {
-            mysql::Error::MySqlError(error) => {
+            ClientError::MySql(Error::Server(error)) => {
                 Self::Server { code: error.code, message: error.message }
             }
             // The number of parameters does not fit, and the like: the connection is as it was.
-            mysql::Error::DriverError(
-                error @ (mysql::DriverError::MismatchedStmtParams(..)
-                | mysql::DriverError::Params(_)
-                | mysql::DriverError::MixedParams),
-            ) => Self::Server { code: 1210, message: error.to_string() },
+            ClientError::MySql(Error::Driver(
+                error @ (DriverError::StmtParamsMismatch { .. }
+                | DriverError::StmtParamsNumberExceedsLimit { .. }
+                | DriverError::Params(_)
+                | DriverError::MixedParams),
+            )) => Self::Server { code: 1210, message: error.to_string() },
             error => Self::Lost(error.to_string()),
         }
     }
@@ -202,7 +201,7 @@ impl Session {
 
 /// One connection.
 pub(super) struct Link {
-    conn: mysql::Conn,
+    client: Client,
     /// The server and the database, for messages.
     server: String,
     lost: Option<String>,
@@ -222,7 +221,7 @@ impl Link {
         // A server that was restarted while nothing was asked of it is noticed before it matters.
         let idle = self.used.elapsed();
         self.used = Instant::now();
-        idle < DOLT_IDLE_CHECK_AFTER || self.conn.ping().is_ok()
+        idle < DOLT_IDLE_CHECK_AFTER || self.client.ping()
     }
 
     /// Runs a statement and returns its rows.
@@ -271,22 +270,27 @@ impl Link {
         &mut self,
         sql: &str,
         params: &[Value],
-        columns: impl FnOnce(Vec<String>),
+        mut columns: impl FnMut(Vec<String>),
         changed: &mut u64,
-        take: impl FnMut(Vec<Value>) -> bool,
+        mut take: impl FnMut(Vec<Value>) -> bool,
     ) -> Result<(), SqlError> {
         if let Some(lost) = &self.lost {
             return Err(SqlError::Lost(lost.clone()));
         }
-        let result = if params.is_empty() {
-            let result = self.conn.query_iter(sql).map_err(SqlError::from);
-            result.and_then(|r| drain(r, columns, changed, take))
-        } else {
-            let params = Params::Positional(params.iter().map(to_server).collect());
-            let result = self.conn.exec_iter(sql, params).map_err(SqlError::from);
-            result.and_then(|r| drain(r, columns, changed, take))
+        let mut wanted = true;
+        let mut answer = Answer {
+            columns: &mut |them| {
+                columns(them.iter().map(|column| column.name_str().into_owned()).collect());
+            },
+            row: &mut |row| {
+                // What follows is read and dropped, so that the connection can go on.
+                wanted = wanted && take(values(row));
+            },
+            changed: 0,
         };
-        match result {
+        let done = self.client.run(sql, params.iter().map(to_server).collect(), &mut answer);
+        *changed = answer.changed;
+        match done.map_err(SqlError::from) {
             Err(SqlError::Lost(message)) => {
                 let message = format!(
                     "the connection to {} was lost; is `dolt sql-server` running? ({message})",
@@ -301,32 +305,12 @@ impl Link {
     }
 }
 
-/// Reads an answer to its end.
-fn drain<P: mysql::prelude::Protocol>(
-    mut answer: mysql::QueryResult<'_, '_, '_, P>,
-    columns: impl FnOnce(Vec<String>),
-    changed: &mut u64,
-    mut take: impl FnMut(Vec<Value>) -> bool,
-) -> Result<(), SqlError> {
-    columns(answer.columns().as_ref().iter().map(|c| c.name_str().into_owned()).collect());
-    *changed = answer.affected_rows();
-    let mut wanted = true;
-    // A procedure has an answer of its own behind its rows.
-    while let Some(set) = answer.iter() {
-        for row in set {
-            let row = row?;
-            if wanted {
-                let kinds = row.columns();
-                let values = row.unwrap_raw().into_iter().zip(kinds.iter());
-                let values = values.map(|(value, column)| {
-                    value.map_or(Value::Null, |value| from_server(value, column))
-                });
-                // What follows is read and dropped, so that the connection can go on.
-                wanted = take(values.collect());
-            }
-        }
-    }
-    Ok(())
+fn values(row: mysql_async::Row) -> Vec<Value> {
+    let kinds = row.columns();
+    let values = row.unwrap_raw().into_iter().zip(kinds.iter());
+    values
+        .map(|(value, kind)| value.map_or(Value::Null, |value| from_server(value, kind)))
+        .collect()
 }
 
 /// Opens a connection.
@@ -334,24 +318,20 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> 
     let url = &options.url;
     let password = options.password.read()?;
     let database = (purpose != Purpose::Server).then(|| url.database.clone());
-    let opts = OptsBuilder::new()
+    let opts = OptsBuilder::default()
         .user(Some(url.user.clone()))
         .pass(password)
         .db_name(database)
-        .ip_or_hostname(Some(url.host.clone()))
+        .ip_or_hostname(url.host.clone())
         .tcp_port(url.port)
         .socket(url.socket.clone())
         .prefer_socket(false)
-        .tcp_connect_timeout(Some(DOLT_CONNECT_TIMEOUT))
-        .read_timeout(Some(DOLT_STATEMENT_TIMEOUT))
-        .write_timeout(Some(DOLT_WRITE_TIMEOUT))
-        .tcp_nodelay(true)
-        .local_infile_handler(None);
+        .tcp_nodelay(true);
     let opened_after = losses.count();
-    let conn = mysql::Conn::new(opts).map_err(|error| refused(options, error))?;
+    let client = Client::connect(opts.into()).map_err(|error| refused(options, error))?;
     let (used, losses) = (Instant::now(), losses.clone());
     let server = url.to_string();
-    let mut link = Link { conn, server, lost: None, used, losses, opened_after, fold: None };
+    let mut link = Link { client, server, lost: None, used, losses, opened_after, fold: None };
     link.run(SETTINGS, &[]).during("prepare a connection")?;
     match purpose {
         Purpose::Server => {}
@@ -377,11 +357,11 @@ fn on_main(link: &mut Link) -> EngineResult<()> {
 }
 
 /// Says why no connection came about, without the password.
-fn refused(options: &DoltOptions, error: mysql::Error) -> EngineError {
+fn refused(options: &DoltOptions, error: ClientError) -> EngineError {
     let url = &options.url;
     match error {
         // Access denied; unknown database. Trying again does not help.
-        mysql::Error::MySqlError(error) if matches!(error.code, 1044 | 1045 | 1698) => {
+        ClientError::MySql(Error::Server(error)) if matches!(error.code, 1044 | 1045 | 1698) => {
             let message = format!(
                 "the Dolt server does not let `{}` in: check the user, the password and what it \
                  may do ({url})",
@@ -389,7 +369,7 @@ fn refused(options: &DoltOptions, error: mysql::Error) -> EngineError {
             );
             EngineError::Rejected { message }
         }
-        mysql::Error::MySqlError(error) if error.code == 1049 => {
+        ClientError::MySql(Error::Server(error)) if error.code == 1049 => {
             let message = format!("the Dolt server has no database `{}` ({url})", url.database);
             EngineError::Rejected { message }
         }

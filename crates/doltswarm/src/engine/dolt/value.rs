@@ -1,7 +1,7 @@
 //! Values to and from the server.
 
-use mysql::Column;
-use mysql::consts::{ColumnFlags, ColumnType};
+use mysql_async::Column;
+use mysql_async::consts::{ColumnFlags, ColumnType};
 
 use crate::engine::Value;
 
@@ -9,29 +9,29 @@ use crate::engine::Value;
 const BINARY: u16 = 63;
 
 /// Writes a value as a parameter.
-pub(super) fn to_server(value: &Value) -> mysql::Value {
+pub(super) fn to_server(value: &Value) -> mysql_async::Value {
     match value {
-        Value::Null => mysql::Value::NULL,
-        Value::Integer(n) => mysql::Value::Int(*n),
-        Value::Real(x) => mysql::Value::Double(*x),
-        Value::Text(text) => mysql::Value::Bytes(text.as_bytes().to_vec()),
-        Value::Blob(bytes) => mysql::Value::Bytes(bytes.clone()),
+        Value::Null => mysql_async::Value::NULL,
+        Value::Integer(n) => mysql_async::Value::Int(*n),
+        Value::Real(x) => mysql_async::Value::Double(*x),
+        Value::Text(text) => mysql_async::Value::Bytes(text.as_bytes().to_vec()),
+        Value::Blob(bytes) => mysql_async::Value::Bytes(bytes.clone()),
     }
 }
 
 /// Reads a value of a column.
-pub(super) fn from_server(value: mysql::Value, column: &Column) -> Value {
+pub(super) fn from_server(value: mysql_async::Value, column: &Column) -> Value {
     match value {
-        mysql::Value::NULL => Value::Null,
-        mysql::Value::Int(n) => Value::Integer(n),
-        mysql::Value::UInt(n) => {
+        mysql_async::Value::NULL => Value::Null,
+        mysql_async::Value::Int(n) => Value::Integer(n),
+        mysql_async::Value::UInt(n) => {
             i64::try_from(n).map_or_else(|_| Value::Text(n.to_string()), Value::Integer)
         }
-        mysql::Value::Double(x) => Value::Real(x),
+        mysql_async::Value::Double(x) => Value::Real(x),
         // The shortest text of a short float is the number a person means; widening adds digits.
-        mysql::Value::Float(x) => x.to_string().parse().map_or(Value::Null, Value::Real),
-        mysql::Value::Bytes(bytes) => from_bytes(bytes, column),
-        mysql::Value::Date(..) | mysql::Value::Time(..) => moment(&value, column),
+        mysql_async::Value::Float(x) => x.to_string().parse().map_or(Value::Null, Value::Real),
+        mysql_async::Value::Bytes(bytes) => from_bytes(bytes, column),
+        mysql_async::Value::Date(..) | mysql_async::Value::Time(..) => moment(&value, column),
     }
 }
 
@@ -79,7 +79,7 @@ fn from_bytes(bytes: Vec<u8>, column: &Column) -> Value {
 }
 
 /// Writes a date or a time as the server does where it sends text.
-fn moment(value: &mysql::Value, column: &Column) -> Value {
+fn moment(value: &mysql_async::Value, column: &Column) -> Value {
     let digits = usize::from(column.decimals()).min(6);
     let fraction = |micros: u32| match (digits, micros) {
         (0, 0) => String::new(),
@@ -87,14 +87,14 @@ fn moment(value: &mysql::Value, column: &Column) -> Value {
         _ => format!(".{micros:06}")[..=digits].to_owned(),
     };
     Value::Text(match *value {
-        mysql::Value::Date(year, month, day, hour, minute, second, micros) => {
+        mysql_async::Value::Date(year, month, day, hour, minute, second, micros) => {
             let date = format!("{year:04}-{month:02}-{day:02}");
             match column.column_type() {
                 ColumnType::MYSQL_TYPE_DATE => date,
                 _ => format!("{date} {hour:02}:{minute:02}:{second:02}{}", fraction(micros)),
             }
         }
-        mysql::Value::Time(negative, days, hours, minutes, seconds, micros) => {
+        mysql_async::Value::Time(negative, days, hours, minutes, seconds, micros) => {
             let sign = if negative { "-" } else { "" };
             let hours = days * 24 + u32::from(hours);
             format!("{sign}{hours:02}:{minutes:02}:{seconds:02}{}", fraction(micros))
