@@ -21,6 +21,7 @@ use doltswarm::net::{
 };
 use doltswarm::store::Store;
 use doltswarm::{Statement, Swarm};
+use tokio::task::block_in_place;
 
 use crate::support::{Home, in_step, loopback};
 
@@ -54,7 +55,12 @@ impl Mallory {
         node.close().await;
         let identity = Identity::load(&home.path).expect("a key");
         let store = Store::open(&home.path).expect("a store");
-        let mut engine = open(&home);
+        let (engine, engine_version, head, chunks) = block_in_place(|| {
+            let mut engine = open(&home);
+            let (version, head) = (engine.version(), engine.main().expect("main"));
+            let chunks = engine.chunks().expect("chunks");
+            (engine, version, head, chunks)
+        });
         let founding = store.founding().clone();
         let grants = store.grants().expect("grants");
         let mut members = Membership::new(founding.swarm, founding.founder);
@@ -69,17 +75,17 @@ impl Mallory {
             protocol: PROTOCOL_VERSION,
             swarm: founding.swarm,
             engine: founding.engine,
-            engine_version: engine.version(),
+            engine_version,
             policy: founding.policy,
             name: "mallory".into(),
             addresses: Vec::new(),
             grants_digest: members.digest(),
         };
-        let heads = vec![engine.main().expect("main")];
+        let heads = vec![head];
         let commits = commits.into_iter().flatten().collect();
         let words = Words { heads, commits, spoiled: Vec::new(), hello, grants, members };
         let words = Arc::new(Mutex::new(words));
-        let chunks = Arc::new(Mutex::new(engine.chunks().expect("chunks")));
+        let chunks = Arc::new(Mutex::new(chunks));
         let service = Lies { words: Arc::clone(&words), chunks: Arc::clone(&chunks) };
         let config = NetConfig { secret_key: identity.secret_bytes(), bind: vec![loopback()] };
         let kind = founding.engine;
@@ -99,9 +105,11 @@ impl Mallory {
             message: "by the book".into(),
             seconds: 1_800_000_000,
         };
-        let mut engine = self.engine.lock().expect("no panic");
-        let executed = engine.exec_and_commit(&[Statement::from(sql)], &meta).expect("good SQL");
-        self.chunks.lock().expect("no panic").refresh().expect("refreshed");
+        let executed = block_in_place(|| {
+            let mut engine = self.engine.lock().expect("no panic");
+            engine.exec_and_commit(&[Statement::from(sql)], &meta).expect("good SQL")
+        });
+        self.chunks_refresh();
         executed.commit.expect("a change")
     }
 
@@ -138,7 +146,7 @@ impl Mallory {
     }
 
     pub(crate) fn chunks_refresh(&self) {
-        self.chunks.lock().expect("no panic").refresh().expect("refreshed");
+        block_in_place(|| self.chunks.lock().expect("no panic").refresh().expect("refreshed"));
     }
 
     pub(crate) fn id(&self) -> String {
@@ -219,7 +227,8 @@ impl PeerService for Lies {
         _: PeerId,
         hashes: Vec<ChunkHash>,
     ) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Refusal>> {
-        let found = self.chunks.lock().expect("no panic").get_many(&hashes).expect("chunks");
+        let found = block_in_place(|| self.chunks.lock().expect("no panic").get_many(&hashes));
+        let found = found.expect("chunks");
         let spoiled = self.words(|words| words.spoiled.clone());
         let chunks = hashes.iter().zip(found).map(|(hash, chunk)| {
             let mut chunk = chunk?;

@@ -42,6 +42,10 @@ fn fault(what: impl Into<String>, mend: impl Into<String>) -> Fault {
 ///
 /// [`EngineError::Unreachable`] where the server does not answer, [`EngineError::Rejected`] where it
 /// does not let the user in.
+///
+/// # Panics
+///
+/// As [`Dolt`](super::Dolt), on a thread that drives an asynchronous runtime.
 pub fn check(options: &DoltOptions) -> EngineResult<Vec<Fault>> {
     let mut session = Session::new(options, Purpose::Main, &Losses::default());
     let link = session.link()?;

@@ -59,6 +59,11 @@ pub use options::{DoltOptions, DoltUrl, DoltUrlError, Password};
 pub use sandbox::{Sandbox, SandboxError};
 
 /// A database on a Dolt server.
+///
+/// # Panics
+///
+/// Whatever speaks to the server waits for its answer, so it panics on a thread that drives an
+/// asynchronous runtime: use `tokio::task::spawn_blocking` there, or a thread of one's own.
 pub struct Dolt {
     options: DoltOptions,
     /// Looks at main and moves it.
