@@ -1,5 +1,6 @@
 //! Whether the database answers: a server can go away while the node stays.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +10,11 @@ use crate::swarm::DatabaseProblem;
 
 /// Why the database cannot be asked, and since when; nothing where it answers.
 #[derive(Debug, Default)]
-pub(crate) struct Absence(Mutex<Option<DatabaseProblem>>);
+pub(crate) struct Absence {
+    problem: Mutex<Option<DatabaseProblem>>,
+    /// It came back, and nobody has looked at what came back.
+    returned: AtomicBool,
+}
 
 impl Absence {
     /// Takes note of how a look at the database ended.
@@ -35,11 +40,17 @@ impl Absence {
     fn answers(&self) {
         if let Some(problem) = self.lock().take() {
             tracing::info!(since = problem.since, "the database answers again");
+            self.returned.store(true, Ordering::Release);
         }
     }
 
+    /// Whether it came back since this was asked last. What came back may be of another version.
+    pub(crate) fn take_return(&self) -> bool {
+        self.returned.swap(false, Ordering::AcqRel)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<DatabaseProblem>> {
-        self.0.lock().expect("because no holder of this lock panics")
+        self.problem.lock().expect("because no holder of this lock panics")
     }
 }
 
@@ -69,8 +80,9 @@ mod tests {
         assert_eq!((first.since, "c"), (second.since, second.reason.as_str()));
         // A database that is busy or says no to something else is there, but is not asked with success.
         absence.heard::<()>(&Err(EngineError::Busy));
-        assert!(absence.lock().is_some());
+        assert!(absence.lock().is_some() && !absence.take_return());
         absence.heard(&Ok(()));
         assert!(absence.lock().is_none());
+        assert_eq!((absence.take_return(), absence.take_return()), (true, false));
     }
 }

@@ -89,7 +89,7 @@ impl Driver {
             peer: shared.identity.peer_id().to_string(),
             name: shared.name.clone(),
             engine: shared.founding.engine.as_str().into(),
-            engine_version: read.version.unwrap_or_else(|| shared.engine_version.clone()),
+            engine_version: read.version.unwrap_or_else(|| shared.engine_version()),
             policy: shared.founding.policy.as_str().into(),
             main: shared.text(&self.node.main()),
             state: read.state,

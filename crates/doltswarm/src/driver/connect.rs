@@ -100,7 +100,7 @@ impl Driver {
             protocol: PROTOCOL_VERSION,
             swarm: self.shared.founding.swarm,
             engine: self.shared.founding.engine,
-            engine_version: self.shared.engine_version.clone(),
+            engine_version: self.shared.engine_version(),
             policy: self.shared.founding.policy,
             name: self.shared.name.clone(),
             addresses: addresses
@@ -109,6 +109,22 @@ impl Driver {
                 .map(SocketAddr::to_string)
                 .collect(),
             grants_digest: self.shared.membership().digest(),
+        }
+    }
+
+    /// The database's server is back, and may be of another version: peers are told.
+    pub(super) fn engine_came_back(&mut self, version: String) {
+        let before = self.shared.engine_version();
+        if before == version {
+            return;
+        }
+        tracing::info!(%before, %version, "the engine has another version now");
+        let mut known =
+            self.shared.engine_version.lock().expect("because no holder of this lock panics");
+        *known = version;
+        drop(known);
+        for peer in self.linked.clone() {
+            self.greet(peer);
         }
     }
 

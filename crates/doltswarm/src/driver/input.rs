@@ -29,6 +29,8 @@ pub(crate) enum Input {
     Executed { executed: Executed, infos: Infos, reply: Reply<Result<ExecReport, ExecError>> },
     /// The engine was asked where main is and it was not where the node thinks.
     MainSeen { main: CommitHash, infos: Infos },
+    /// The database came back, and this is its engine's version.
+    EngineVersion(String),
     /// A merge ended.
     Merged { op: OpId, merge: Merge, result: MergeDone },
     /// A move of main ended.

@@ -59,7 +59,8 @@ pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) founding: Founding,
     pub(crate) name: String,
-    pub(crate) engine_version: String,
+    /// The engine's version, as it was asked last.
+    pub(crate) engine_version: Mutex<String>,
     pub(crate) membership: RwLock<Membership>,
     pub(crate) store: Store,
     pub(crate) engine: EngineHandle,
@@ -96,6 +97,10 @@ impl Shared {
     pub(crate) fn emit(&self, event: SwarmEvent) {
         tracing::debug!(target: "doltswarm::events", ?event);
         let _ = self.events.send(event);
+    }
+
+    pub(crate) fn engine_version(&self) -> String {
+        self.engine_version.lock().expect("because no holder of this lock panics").clone()
     }
 
     /// Reads the membership.
@@ -263,6 +268,7 @@ impl Driver {
         match input {
             Input::Executed { executed, infos, reply } => self.executed(&executed, &infos, reply),
             Input::MainSeen { main, infos } => self.main_seen(main, &infos),
+            Input::EngineVersion(version) => self.engine_came_back(version),
             Input::Merged { op, merge, result } => self.merged(op, &merge, result),
             Input::Moved { op, outcome, infos } => self.moved(op, outcome, &infos),
             Input::Fetched { op, peer, heads, result } => self.fetched(op, peer, &heads, result),

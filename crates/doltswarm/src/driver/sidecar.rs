@@ -82,6 +82,9 @@ impl Driver {
             let main = engine.main();
             shared.absence.heard(&main);
             let Ok(main) = main else { return };
+            if shared.absence.take_return() {
+                let _ = shared.inputs.send(Input::EngineVersion(engine.version()));
+            }
             if main != expected
                 && let Ok(infos) = collect(engine, &shared.store, &[main])
             {

@@ -19,7 +19,7 @@ fn hello(shared: &Shared) -> Hello {
         protocol: PROTOCOL_VERSION,
         swarm: shared.founding.swarm,
         engine: shared.founding.engine,
-        engine_version: shared.engine_version.clone(),
+        engine_version: shared.engine_version(),
         policy: shared.founding.policy,
         name: "peer".into(),
         addresses: vec!["127.0.0.1:5000".into()],

@@ -314,7 +314,7 @@ impl Parts {
             identity,
             founding,
             name,
-            engine_version,
+            engine_version: Mutex::new(engine_version),
             membership: RwLock::new(membership),
             store,
             engine,

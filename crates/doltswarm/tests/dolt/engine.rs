@@ -1,6 +1,7 @@
 //! Where the nodes of this binary have their databases: on `dolt sql-server`s of this process's own.
 
 use std::io::{Write, stderr};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
@@ -26,6 +27,11 @@ pub(crate) struct Database {
 impl Server {
     /// Starts one, where the program is there.
     pub(crate) fn start() -> Option<Arc<Self>> {
+        Self::program().map(|program| Self::start_as(&program))
+    }
+
+    /// The program, or else one line says that it is missing.
+    pub(crate) fn program() -> Option<PathBuf> {
         let Some(program) = Sandbox::program() else {
             static SAID: Once = Once::new();
             SAID.call_once(|| {
@@ -34,9 +40,14 @@ impl Server {
             });
             return None;
         };
+        Some(program)
+    }
+
+    /// Starts this program.
+    pub(crate) fn start_as(program: &Path) -> Arc<Self> {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let sandbox = Sandbox::start(&program, dir.path()).expect("a server");
-        Some(Arc::new(Self { sandbox: Mutex::new(sandbox), made: AtomicU64::new(0), _dir: dir }))
+        let sandbox = Sandbox::start(program, dir.path()).expect("a server");
+        Arc::new(Self { sandbox: Mutex::new(sandbox), made: AtomicU64::new(0), _dir: dir })
     }
 
     /// A database that nobody else uses; the node that gets it creates it.

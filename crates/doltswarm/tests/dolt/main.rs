@@ -35,3 +35,4 @@ mod stress;
 mod support;
 #[path = "../nodes/sync.rs"]
 mod sync;
+mod upgrade;

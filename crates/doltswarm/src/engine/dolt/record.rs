@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use doltswarm_core::id::CommitHash;
 
-use super::session::{During, Link, SqlError, number};
+use super::session::{During, Link, SqlError, number, text};
 use super::store::commit_text;
 use crate::engine::record::{Record, TABLE};
 use crate::engine::{EngineError, EngineResult};
@@ -27,12 +27,13 @@ const CREATE: &str = "CREATE TABLE swarm_conflicts (
 ///
 /// A table that is there but was never committed is left over from a founding that was cut short.
 pub(super) fn create_table(link: &mut Link) -> EngineResult<()> {
-    let sql = "SELECT (SELECT count(*) FROM information_schema.tables WHERE table_schema = \
-               DATABASE() AND table_name = ?), (SELECT count(*) FROM dolt_status WHERE \
-               table_name = ? AND status = 'new table')";
-    let rows = link.rows(sql, &[TABLE.into(), TABLE.into()]).during("look for swarm_conflicts")?;
-    let row = rows.first().map_or(&[][..], Vec::as_slice);
-    let (is_there, is_new) = (number(row.first()) > 0, number(row.get(1)) > 0);
+    // Not in the information schema: the server looks at all its databases then, and stumbles where one
+    // of them is just made or dropped.
+    let tables = link.rows("SHOW TABLES", &[]).during("look for swarm_conflicts")?;
+    let is_there = tables.iter().any(|row| text(row.first()).eq_ignore_ascii_case(TABLE));
+    let sql = "SELECT count(*) FROM dolt_status WHERE table_name = ? AND status = 'new table'";
+    let rows = link.rows(sql, &[TABLE.into()]).during("look for swarm_conflicts")?;
+    let is_new = number(rows.first().and_then(|row| row.first())) > 0;
     if is_there && !is_new {
         let message = format!(
             "the database already has a table `{TABLE}`: it belongs to a swarm already, or the \

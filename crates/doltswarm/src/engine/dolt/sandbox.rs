@@ -145,6 +145,16 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Ends the server and starts another program on the same data and port: a newer version perhaps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn run_as(&mut self, program: &Path) -> Result<(), SandboxError> {
+        program.clone_into(&mut self.program);
+        self.run()
+    }
+
     fn failed(&self, source: io::Error) -> SandboxError {
         SandboxError::Io { dir: self.dir.clone(), source }
     }

@@ -55,8 +55,9 @@ pub(super) enum SqlError {
 /// Words of errors that go away by themselves: another program was faster, or the server, while
 /// databases come and go on it, lost sight of one for a moment. *Measured* on Dolt 2.2.0. None of them
 /// may be taken for a reason why two commits cannot be merged.
-const PASSING: [&str; 5] = [
+const PASSING: [&str; 6] = [
     "no root value found in session",
+    "could not resolve initial root for database",
     "dataset head is not ancestor of commit",
     "this transaction conflicts with a committed transaction",
     "optimistic lock",
