@@ -201,6 +201,9 @@ pub struct PeerView<'a> {
     pub heads: Option<&'a [CommitHash]>,
     /// Whether those are this node's heads.
     pub in_sync: bool,
+    /// Its main, where that is another one than this node's though the heads are the same: the engines
+    /// merge differently. A difference counts when it has lasted.
+    pub other_main: Option<CommitHash>,
     /// When it was last heard.
     pub last_seen: Option<Time>,
     /// What last went wrong with it, where nothing went well since.

@@ -69,6 +69,11 @@ impl Peers {
             connected: peer.connected,
             heads: peer.heads.as_deref(),
             in_sync: peer.has_exactly(heads),
+            other_main: peer
+                .differing
+                .as_ref()
+                .filter(|differing| differing.said && peer.has_exactly(heads))
+                .map(|differing| differing.theirs),
             last_seen: peer.last_seen,
             failing: peer.source.failing.as_deref().or(peer.failing),
         })

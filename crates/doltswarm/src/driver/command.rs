@@ -147,13 +147,13 @@ impl Driver {
         peers.iter().map(status).collect()
     }
 
-    /// Whether main is the fold of the heads, and every connected peer has the same heads. A node
+    /// Whether main is the fold of the heads, and every connected peer has the same heads and main. A node
     /// that knows members and is connected to none cannot say that it is in step.
     fn in_sync(&self) -> bool {
         let connected: Vec<PeerView<'_>> =
             self.node.peers().filter(|view| view.connected).collect();
         self.node.is_settled()
-            && connected.iter().all(|view| view.in_sync)
+            && connected.iter().all(|view| view.in_sync && view.other_main.is_none())
             && (!connected.is_empty() || self.known.is_empty())
     }
 
@@ -329,7 +329,12 @@ fn problem(
     known: Option<&str>,
 ) -> Option<String> {
     if in_sync && connected {
-        return None;
+        let other = view.is_some_and(|view| view.other_main.is_some());
+        return other.then(|| {
+            "it has the same heads and another main: its engine merges differently; run the same \
+             version of it on both"
+                .to_owned()
+        });
     }
     if let Some(failing) = view.and_then(|view| view.failing) {
         return Some(failing.to_owned());

@@ -1,10 +1,10 @@
 //! False commits, signatures, chunks and heads.
 
-use doltswarm::Swarm;
 use doltswarm::core::id::{ChunkHash, CommitHash};
 use doltswarm::core::message::SignedCommit;
 use doltswarm::core::sign::sign_commit;
 use doltswarm::identity::Identity;
+use doltswarm::{Swarm, SwarmEvent};
 
 use crate::forgery;
 use crate::mallory::Mallory;
@@ -150,5 +150,37 @@ async fn a_forged_merge_commit_is_no_head() {
         assert!(rows(node, "SELECT id FROM t WHERE id = 666").await.is_empty());
     }
     mallory.network.close().await;
+    close([a, b]).await;
+}
+
+/// A liar, or an engine that merges differently: nobody can tell, so it is told and nothing is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_main_of_the_same_heads_is_told() {
+    let (a, b, mallory, _homes) = swarm().await;
+    let status_of = async || a.status().await.expect("a status");
+    let problem_of = async || {
+        let status = status_of().await;
+        let peer = status.peers.into_iter().find(|peer| peer.id == mallory.id());
+        peer.and_then(|peer| peer.problem)
+    };
+    let mut events = a.events();
+    let (mut words, main) =
+        (mallory.words.lock().expect("no panic"), CommitHash::from_bytes([7; 20]));
+    words.main = Some(main);
+    drop(words);
+    mallory.advertise(&a).await;
+    loop {
+        match events.next().await.expect("the node is open") {
+            SwarmEvent::EnginesDisagree { peer, theirs, .. } if peer == mallory.id() => {
+                assert_eq!(theirs, mallory.kind.write_hash(&main));
+                break;
+            }
+            _ => continue,
+        }
+    }
+    let problem = problem_of().await.expect("a problem");
+    assert!(problem.contains("the same heads and another main"), "{problem}");
+    assert!(!status_of().await.in_sync);
+    the_others_go_on(&a, &b, 1).await;
     close([a, b]).await;
 }

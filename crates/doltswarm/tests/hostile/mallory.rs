@@ -28,6 +28,8 @@ use crate::support::{Home, in_step, loopback};
 /// What it serves; tests change it as they like.
 pub(crate) struct Words {
     pub(crate) heads: Vec<CommitHash>,
+    /// What it says that its heads fold to.
+    pub(crate) main: Option<CommitHash>,
     /// Parents first.
     pub(crate) commits: Vec<SignedCommit>,
     /// Chunks whose bytes are false.
@@ -83,7 +85,8 @@ impl Mallory {
         };
         let heads = vec![head];
         let commits = commits.into_iter().flatten().collect();
-        let words = Words { heads, commits, spoiled: Vec::new(), hello, grants, members };
+        let spoiled = Vec::new();
+        let words = Words { heads, main: None, commits, spoiled, hello, grants, members };
         let words = Arc::new(Mutex::new(words));
         let chunks = Arc::new(Mutex::new(chunks));
         let service = Lies { words: Arc::clone(&words), chunks: Arc::clone(&chunks) };
@@ -198,7 +201,7 @@ impl PeerService for Lies {
     fn request_head(&self, _: PeerId, _: HeadRequest) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
         answer(self.words(|words| HeadReply {
             heads: words.heads.clone(),
-            main: None,
+            main: words.main,
             grants_digest: words.hello.grants_digest,
             peers: Vec::new(),
         }))
