@@ -120,7 +120,7 @@ impl Folding {
     pub(super) fn refold(&mut self, graph: &CommitGraph) {
         if self.folded.is_some() {
             self.begin(graph);
-        } else if self.restarts < FOLD_RESTARTS_MAX {
+        } else if self.restarts < FOLD_RESTARTS_MAX && self.outrun <= FOLD_RESTARTS_MAX {
             let restarts = self.restarts + 1;
             self.begin(graph);
             self.restarts = restarts;

@@ -107,7 +107,8 @@ impl World {
             Output::MoveMain { op, from, to, outrun } => {
                 self.counts.moves += 1;
                 // Not by the dice: what follows would be another history.
-                let catches_up = outrun || to.as_bytes()[0].is_multiple_of(4);
+                let is_often = self.twins.is_some() || to.as_bytes()[0].is_multiple_of(4);
+                let catches_up = outrun || (self.options.has(Fault::Foreign) && is_often);
                 self.after_work(Happening::Moved(answer(op), Move { from, to, catches_up }));
             }
             Output::SetParked { heads } => {

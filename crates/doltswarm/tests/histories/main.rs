@@ -76,7 +76,7 @@ fn run_all(histories: u64, make: &Make) {
             }
         }));
     });
-    let (next, sums) = (AtomicU64::new(0), Mutex::new((0, 0, 0)));
+    let (next, sums) = (AtomicU64::new(0), Mutex::new((0, 0, 0, 0)));
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -91,12 +91,15 @@ fn run_all(histories: u64, make: &Make) {
                     sums.0 += counts.commits;
                     sums.1 += counts.merges;
                     sums.2 += counts.fetches;
+                    sums.3 += counts.catch_ups;
                 }
             });
         }
     });
-    let (commits, merges, fetches) = *sums.lock().unwrap();
-    eprintln!("{histories} histories: {commits} commits, {merges} merges, {fetches} fetches");
+    let (commits, merges, fetches, catch_ups) = *sums.lock().unwrap();
+    eprintln!(
+        "{histories} histories: {commits} commits, {merges} merges, {fetches} fetches, {catch_ups} catch-ups"
+    );
     assert!(merges as u64 > histories, "histories without concurrent commits say nothing");
 }
 

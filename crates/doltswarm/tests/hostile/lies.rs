@@ -164,10 +164,8 @@ async fn another_main_of_the_same_heads_is_told() {
         peer.and_then(|peer| peer.problem)
     };
     let mut events = a.events();
-    let (mut words, main) =
-        (mallory.words.lock().expect("no panic"), CommitHash::from_bytes([7; 20]));
-    words.main = Some(main);
-    drop(words);
+    let main = CommitHash::from_bytes([7; 20]);
+    mallory.words.lock().expect("no panic").main = Some(main);
     mallory.advertise(&a).await;
     loop {
         match events.next().await.expect("the node is open") {

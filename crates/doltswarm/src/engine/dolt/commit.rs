@@ -60,6 +60,9 @@ fn is_unknown(error: &SqlError) -> bool {
 /// `dolt_commit_ancestors` cannot be asked for one merge commit: *measured* on Dolt 2.2.0, it answers
 /// that there is more than one row.
 pub(super) fn info(link: &mut Link, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
+    if let Some(known) = link.known(commit) {
+        return Ok(Some(known.clone()));
+    }
     Ok(infos_under(link, commit, 1)?.into_iter().next())
 }
 
@@ -73,7 +76,13 @@ pub(super) fn infos_under(
     let sql = format!("SELECT {INFO} FROM dolt_log('{at}', '--parents') LIMIT {limit}");
     match link.rows(&sql, &[]) {
         Err(error) if is_unknown(&error) => Ok(Vec::new()),
-        rows => rows.during("read a commit")?.iter().map(|row| read_info(row)).collect(),
+        rows => {
+            let rows = rows.during("read a commit")?;
+            let infos: Vec<_> =
+                rows.iter().map(|row| read_info(row)).collect::<EngineResult<_>>()?;
+            infos.iter().for_each(|info| link.keep(info));
+            Ok(infos)
+        }
     }
 }
 

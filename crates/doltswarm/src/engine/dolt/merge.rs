@@ -72,9 +72,10 @@ fn run(
     let is_own =
         base.commit == base.ancestor && merge_base(link, &ours, &theirs)? == Some(base.commit);
     let sides = if is_own { Sides { ours, theirs } } else { standins::make(link, merge)? };
-    let (mut commit, conflicts) = Work { merge, sides, policy, words }.run(link)?;
+    let work = Work { merge, sides, policy, words };
+    let (mut commit, conflicts) = work.run(link)?;
     if !is_own {
-        commit = standins::stand_aside(link, ways, merge, &commit)?;
+        commit = standins::stand_aside(link, ways, merge, &commit, &work.words)?;
     }
     if require(link, &commit)?.parents == [ours, theirs] {
         return Ok(MergeOutcome::Merged { commit, conflicts });

@@ -235,7 +235,11 @@ impl Engine for Dolt {
     }
 
     fn commit_infos(&mut self, at: &CommitHash, limit: usize) -> EngineResult<Vec<CommitInfo>> {
-        commit::infos_under(self.main.link()?, at, limit)
+        let link = self.main.link()?;
+        match limit {
+            1 => Ok(commit::info(link, at)?.into_iter().collect()),
+            _ => commit::infos_under(link, at, limit),
+        }
     }
 
     fn log(&mut self, limit: usize) -> EngineResult<Vec<CommitInfo>> {
@@ -294,7 +298,8 @@ impl Engine for Dolt {
         let link = self.main.link()?;
         self.note.mend(link)?;
         let (inbox, pusher) = (&self.inbox, self.pusher.as_ref());
-        moving::Mover { link, note: &mut self.note, inbox, pusher }.move_main(expected, to)
+        let mover = moving::Mover { link, note: &mut self.note, inbox, pusher };
+        mover.move_main(expected, to).inspect_err(|_| self.main.forget())
     }
 
     fn catch_up(
@@ -343,6 +348,7 @@ impl Engine for Dolt {
         self.exec.close();
         self.workbench.close();
         let link = self.main.link()?;
+        link.forget();
         for name in [exec::BRANCH, merge::BRANCH, violations::BRANCH] {
             if commit::branch(link, name)?.is_some() {
                 refs::drop_branch(link, name)?;

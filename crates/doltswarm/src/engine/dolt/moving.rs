@@ -48,15 +48,11 @@ pub(super) struct Mover<'a> {
 
 /// The tip of the fold that the commit `at` of main stands for.
 pub(super) fn fold_tip(link: &mut Link, at: &CommitHash) -> EngineResult<CommitHash> {
-    if let Some((_, tip)) = link.fold.filter(|(known, _)| known == at) {
-        return Ok(tip);
-    }
     let mut tip = *at;
     // Each step goes one commit down, so this ends.
     while let Some(below) = require(link, &tip)?.as_join() {
         tip = below;
     }
-    link.fold = Some((*at, tip));
     Ok(tip)
 }
 

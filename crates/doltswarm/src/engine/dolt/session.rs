@@ -1,11 +1,13 @@
 //! Connections to the server: opening them, their settings, running one statement, errors.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use doltswarm_core::commit::CommitInfo;
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::DOLT_IDLE_CHECK_AFTER;
+use doltswarm_core::limits::{DOLT_COMMITS_KNOWN_MAX, DOLT_IDLE_CHECK_AFTER};
 use mysql_async::{DriverError, Error, OptsBuilder};
 
 use super::client::{Answer, Client, ClientError};
@@ -194,6 +196,13 @@ impl Session {
         }
     }
 
+    /// Forgets what the connection knows of commits.
+    pub(super) fn forget(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.forget();
+        }
+    }
+
     /// Forgets the connection, so that the next task begins on a new one.
     pub(super) fn close(&mut self) {
         self.link = None;
@@ -209,9 +218,9 @@ pub(super) struct Link {
     used: Instant,
     losses: Losses,
     opened_after: u64,
-    /// A commit of main and the tip of the fold that it stands for, as asked last: commits never
-    /// change.
-    pub(super) fold: Option<(CommitHash, CommitHash)>,
+    /// What the server said of commits, which never change. One may be gone since: another program can
+    /// collect garbage.
+    infos: BTreeMap<CommitHash, CommitInfo>,
 }
 
 impl Link {
@@ -223,6 +232,24 @@ impl Link {
         let idle = self.used.elapsed();
         self.used = Instant::now();
         idle < DOLT_IDLE_CHECK_AFTER || self.client.ping()
+    }
+
+    /// What is known of a commit.
+    pub(super) fn known(&self, commit: &CommitHash) -> Option<&CommitInfo> {
+        self.infos.get(commit)
+    }
+
+    /// Keeps what the server said of a commit.
+    pub(super) fn keep(&mut self, info: &CommitInfo) {
+        if self.infos.len() >= DOLT_COMMITS_KNOWN_MAX {
+            self.infos.clear();
+        }
+        self.infos.insert(info.hash, info.clone());
+    }
+
+    /// Forgets what is known of commits: something went wrong, and one of them may be gone.
+    pub(super) fn forget(&mut self) {
+        self.infos.clear();
     }
 
     /// Runs a statement and returns its rows.
@@ -332,7 +359,8 @@ pub(super) fn open(options: &DoltOptions, purpose: Purpose, losses: &Losses) -> 
     let client = Client::connect(opts.into()).map_err(|error| refused(options, error))?;
     let (used, losses) = (Instant::now(), losses.clone());
     let server = url.to_string();
-    let mut link = Link { client, server, lost: None, used, losses, opened_after, fold: None };
+    let mut link =
+        Link { client, server, lost: None, used, losses, opened_after, infos: BTreeMap::new() };
     link.run(SETTINGS, &[]).during("prepare a connection")?;
     match purpose {
         Purpose::Server => {}

@@ -2,8 +2,8 @@
 //!
 //! The server finds the base by itself, as the newest common ancestor. Where the swarm compares the two
 //! sides with something else, the server merges *stand-ins*: commits with the same tables, that have
-//! the base's stand-in as their only common ancestor. What this gives becomes the tables of the merge
-//! commit of the two sides themselves, which the node makes.
+//! the base's stand-in as their only common ancestor. What this gives becomes the tables of a merge
+//! commit of the two sides themselves.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,11 +16,11 @@ use super::exec::reset;
 use super::ingest;
 use super::merge::{BOOK_ADVICE, BRANCH};
 use super::record as book;
-use super::session::{During, Link};
+use super::session::{During, Link, SqlError, quote, text};
 use super::settle::{Stop, impossible};
 use super::store::{Derived, Inbox, commit_text};
 use crate::engine::record::TABLE;
-use crate::engine::{CommitMeta, EngineError, EngineResult};
+use crate::engine::{CommitMeta, EngineError, EngineResult, Value};
 
 /// The two commits that the server merges.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +83,81 @@ fn commit(link: &mut Link, of: &CommitHash) -> EngineResult<CommitHash> {
 
 /// Makes the merge commit of the two sides with the tables of `tables`, where the branch is now.
 pub(super) fn stand_aside(
+    link: &mut Link,
+    ways: &mut Ways<'_>,
+    merge: &Merge,
+    tables: &CommitHash,
+    words: &Words,
+) -> EngineResult<CommitHash> {
+    match amend(link, merge, tables, words)? {
+        Some(commit) => {
+            #[cfg(test)]
+            assert_eq!(by_hand(link, ways, merge, tables)?, commit, "two ways, two commits");
+            Ok(commit)
+        }
+        None => by_hand(link, ways, merge, tables),
+    }
+}
+
+/// Lets the server merge the sides as it would, whatever comes of it, and amends that commit, which
+/// keeps its parents. Nothing where the server does not merge them at all.
+fn amend(
+    link: &mut Link,
+    merge: &Merge,
+    tables: &CommitHash,
+    words: &Words,
+) -> EngineResult<Option<CommitHash>> {
+    reset(link, BRANCH, &merge.ours)?;
+    words.tell(link)?;
+    link.run("START TRANSACTION", &[]).during("begin a transaction")?;
+    let Some(parents) = with_parents(link, &merge.theirs, words)? else { return Ok(None) };
+    put(link, tables, &parents)?;
+    words.commit(link, &["--amend", "--allow-empty"]).during("commit the merge")
+}
+
+/// Makes some merge commit of the connection's branch and `theirs`.
+fn with_parents(
+    link: &mut Link,
+    theirs: &CommitHash,
+    words: &Words,
+) -> EngineResult<Option<CommitHash>> {
+    let statements = [
+        // Conflicts of the definitions too; what stands does not matter.
+        ("CALL DOLT_MERGE('--no-ff', '--no-commit', ?)", vec![hash_value(theirs)]),
+        ("CALL DOLT_CONFLICTS_RESOLVE('--ours', '.')", Vec::new()),
+    ];
+    for (sql, params) in statements {
+        if !accepted(link.rows(sql, &params))? {
+            return Ok(None);
+        }
+    }
+    let sql = "SELECT `table` FROM dolt_constraint_violations";
+    let broken = link.rows(sql, &[]).during("list the violations")?;
+    for table in broken.iter().map(|row| text(row.first())) {
+        let sql = format!("DELETE FROM {}", quote(&format!("dolt_constraint_violations_{table}")));
+        if !accepted(link.rows(&sql, &[]))? {
+            return Ok(None);
+        }
+    }
+    link.run("SET foreign_key_checks = 0", &[]).during("commit the merge")?;
+    let made = words.commit(link, &["--allow-empty", "--force"]);
+    link.run("SET foreign_key_checks = 1", &[]).during("commit the merge")?;
+    match made {
+        Err(error) if error.is_rejection() => Ok(None),
+        made => made.during("commit the merge"),
+    }
+}
+
+/// Whether the server did it; another error than a refusal is one.
+fn accepted(result: Result<Vec<Vec<Value>>, SqlError>) -> EngineResult<bool> {
+    match result {
+        Err(error) if error.is_rejection() => Ok(false),
+        result => result.during("merge").map(|_| true),
+    }
+}
+
+/// Writes the commit, and lets the server fetch it.
+fn by_hand(
     link: &mut Link,
     ways: &mut Ways<'_>,
     merge: &Merge,
