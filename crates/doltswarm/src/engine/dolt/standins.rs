@@ -11,7 +11,7 @@ use doltswarm_core::commit::{MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, Merge
 use doltswarm_core::id::CommitHash;
 
 use super::chunks::Pusher;
-use super::commit::{Words, hash_value, info};
+use super::commit::{Words, hash_value, info, require};
 use super::exec::reset;
 use super::ingest;
 use super::merge::{BOOK_ADVICE, BRANCH};
@@ -110,13 +110,17 @@ fn amend(
     reset(link, BRANCH, &merge.ours)?;
     words.tell(link)?;
     link.run("START TRANSACTION", &[]).during("begin a transaction")?;
-    let Some(parents) = with_parents(link, &merge.theirs, words)? else { return Ok(None) };
-    put(link, tables, &parents)?;
+    let Some(made) = merge_anyhow(link, &merge.theirs, words)? else { return Ok(None) };
+    // Where the server finds nothing to merge, that is no error, and the commit has one parent.
+    if require(link, &made)?.parents != [merge.ours, merge.theirs] {
+        return Ok(None);
+    }
+    put(link, tables, &made)?;
     words.commit(link, &["--amend", "--allow-empty"]).during("commit the merge")
 }
 
 /// Makes some merge commit of the connection's branch and `theirs`.
-fn with_parents(
+fn merge_anyhow(
     link: &mut Link,
     theirs: &CommitHash,
     words: &Words,
