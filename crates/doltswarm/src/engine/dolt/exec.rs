@@ -7,7 +7,7 @@
 //! lies beside main, is never taken along.
 
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::DOLT_RACES_MAX;
+use doltswarm_core::limits::{DOLT_DIRTY_WAITS_MAX, DOLT_RACES_MAX};
 
 use super::commit::{Words, dirty_tables, hash_value, require, tip};
 use super::cut::{Move, Note};
@@ -62,12 +62,19 @@ pub(super) fn transact(
     work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
 ) -> EngineResult<Executed> {
     let words = Words::new(meta)?;
+    let mut waits = 0;
     for attempt in 0..DOLT_RACES_MAX {
         let main = main.link()?;
         note.mend(main)?;
         let tables = dirty_tables(main)?;
         if !tables.is_empty() {
-            return Err(EngineError::Dirty { tables });
+            // A program without transactions is between its change and its commit, perhaps.
+            if waits >= DOLT_DIRTY_WAITS_MAX {
+                return Err(EngineError::Dirty { tables });
+            }
+            waits += 1;
+            pause(waits);
+            continue;
         }
         let start = tip(main)?;
         let done = on_branch(branch.link()?, &start, database, &words, work);
@@ -86,7 +93,10 @@ pub(super) fn transact(
                 return Ok(Executed { commit: Some(commit), parent, rows_affected });
             }
             Followed::Moved => pause(attempt),
-            Followed::Dirty(tables) => return Err(EngineError::Dirty { tables }),
+            Followed::Dirty(tables) if waits >= DOLT_DIRTY_WAITS_MAX => {
+                return Err(EngineError::Dirty { tables });
+            }
+            Followed::Dirty(_) => waits += 1,
         }
     }
     Err(EngineError::Busy)

@@ -270,3 +270,25 @@ fn triggers_do_not_run_in_merges() {
     );
     assert!(matches!(refused, Err(EngineError::Rejected { .. })), "{refused:?}");
 }
+
+#[test]
+fn an_exec_waits_a_moment_for_a_program_that_is_about_to_commit() {
+    let Some((mut engine, options, _dir)) = founded() else { return };
+    let meta = meta_at("x", 1_700_000_001);
+    engine.exec_and_commit(&[TABLE.into()], &meta).unwrap();
+    let mut other = connect(&options);
+    other.query_drop("INSERT INTO t VALUES (7, 7)").unwrap();
+    let committing = std::thread::spawn(move || {
+        // It thinks for a moment.
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        other.query_drop("CALL DOLT_COMMIT('-A', '-m', 'by another program')").unwrap();
+    });
+    engine.exec_and_commit(&["INSERT INTO t VALUES (8, 8)".into()], &meta).unwrap();
+    committing.join().unwrap();
+    assert_eq!(query(&engine, "SELECT id FROM t ORDER BY id"), json!([[1], [7], [8]]));
+    // One that does not commit is not waited for.
+    connect(&options).query_drop("INSERT INTO t VALUES (9, 9)").unwrap();
+    let error =
+        engine.exec_and_commit(&["INSERT INTO t VALUES (10, 1)".into()], &meta).unwrap_err();
+    assert!(matches!(error, EngineError::Dirty { .. }), "{error:?}");
+}
