@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use doltswarm_core::limits::{DOLT_CONNECT_TIMEOUT, DOLT_GOODBYE_TIMEOUT, DOLT_STATEMENT_TIMEOUT};
 use mysql_async::prelude::{Protocol, Queryable};
-use mysql_async::{Column, Conn, Error, Opts, Params, QueryResult, Row};
+use mysql_async::{Column, Conn, Error, IoError, Opts, Params, QueryResult, Row};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
@@ -27,6 +27,8 @@ pub(super) enum ClientError {
 impl std::fmt::Display for ClientError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            // The client says "Input/output error" twice before it says which.
+            Self::MySql(Error::Io(IoError::Io(error))) => error.fmt(f),
             Self::MySql(error) => error.fmt(f),
             Self::Silent(limit) => write!(f, "no answer within {} s", limit.as_secs()),
             Self::Io(error) => error.fmt(f),
