@@ -308,8 +308,8 @@ pub const DOLT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(1_800);
 pub const DOLT_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After how long without use a connection to the Dolt server is tried before it is used.
 pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
-/// How often an exec looks again whether other programs' work is committed by now, a millisecond later
-/// each time, before it is refused.
+/// How often an exec or a catch-up commit looks again whether other programs' work is committed by now, a
+/// millisecond later each time, before it gives up.
 pub const DOLT_DIRTY_WAITS_MAX: u32 = 20;
 /// How many commits a connection to the Dolt server remembers.
 pub const DOLT_COMMITS_KNOWN_MAX: usize = 1_024;

@@ -5,7 +5,7 @@
 //! others commit meanwhile is merged with it, as with any two clients.
 
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::DOLT_RACES_MAX;
+use doltswarm_core::limits::{DOLT_DIRTY_WAITS_MAX, DOLT_RACES_MAX};
 
 use super::commit::{Words, dirty_tables, require, tip};
 use super::merge::merge_base;
@@ -33,6 +33,7 @@ pub(super) fn catch_up(
         return Ok(None);
     }
     words.tell(link)?;
+    let mut waits = 0;
     for attempt in 0..DOLT_RACES_MAX {
         let made = attempt_on(link, to, &words);
         // Also after the commit: else the connection goes on in a transaction, and sees nothing new.
@@ -43,7 +44,13 @@ pub(super) fn catch_up(
                 return Ok(Some(commit));
             }
             Try::Disagree => return Ok(None),
-            Try::Again => pause(attempt),
+            Try::Outrun => pause(attempt),
+            // What lies there for long is not waited for.
+            Try::Dirty if waits >= DOLT_DIRTY_WAITS_MAX => return Ok(None),
+            Try::Dirty => {
+                waits += 1;
+                pause(waits);
+            }
         }
     }
     Ok(None)
@@ -54,19 +61,22 @@ enum Try {
     Made(CommitHash),
     /// The two sides changed the same, or together break a constraint.
     Disagree,
-    /// Uncommitted work was in the way, or another program was faster.
-    Again,
+    /// Uncommitted work was in the way.
+    Dirty,
+    /// Another program was faster.
+    Outrun,
 }
 
 /// A transaction that sees nothing uncommitted when it begins takes nothing uncommitted along.
 fn attempt_on(link: &mut Link, to: &CommitHash, words: &Words) -> EngineResult<Try> {
     link.run("START TRANSACTION", &[]).during("begin a transaction")?;
     if !dirty_tables(link)?.is_empty() {
-        return Ok(Try::Again);
+        return Ok(Try::Dirty);
     }
     let rows = match words.merge(link, to) {
         Ok(rows) => rows,
-        Err(error) if error.is_passing() || is_stomped(&error) => return Ok(Try::Again),
+        Err(error) if is_stomped(&error) => return Ok(Try::Dirty),
+        Err(error) if error.is_passing() => return Ok(Try::Outrun),
         Err(error) if error.is_rejection() => return Ok(Try::Disagree),
         Err(error) => return Err(error.during("bring main up to date")),
     };
