@@ -17,9 +17,9 @@ use crate::engine::{CommitMeta, EngineResult};
 /// Makes a catch-up commit of `to` on main; `None` where main and `to` do not agree, or main holds
 /// uncommitted work whenever it is looked at.
 ///
-/// *Measured* on Dolt 2.2.0, with four clients that committed as fast as they could, with and without
-/// transactions: in 136 such merges none of their 7,800 commits was lost, and no uncommitted row was
-/// taken along.
+/// *Measured* on Dolt 2.2.0, in three runs of eight seconds, with four clients that committed as fast as
+/// they could, or one, with and without transactions: in 97 such merges none of their 4,652 commits was
+/// lost, and no uncommitted row was taken along.
 pub(super) fn catch_up(
     link: &mut Link,
     expected: &CommitHash,
