@@ -188,6 +188,10 @@ pub trait Engine: Send {
     /// The tables with uncommitted changes on main, sorted.
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>>;
 
+    /// Throws away what is uncommitted on main and returns the tables that had changes, sorted.
+    /// Tables that the database ignores (`dolt_ignore`) are kept.
+    fn discard(&mut self) -> EngineResult<Vec<String>>;
+
     /// Merges on a private branch and settles conflicts and constraint violations by `policy`. Main
     /// does not move. Deterministic: the same arguments give the same bytes on every peer.
     ///

@@ -206,6 +206,21 @@ impl Swarm {
         self.write(move |engine| engine.commit_pending(&meta)).await
     }
 
+    /// Throws away what other programs left uncommitted on main and returns the tables that had
+    /// changes, sorted. Tables that the database ignores (`dolt_ignore`) are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ExecError::Engine`] if another program writes to the database; nothing is thrown away then.
+    pub async fn discard(&self) -> Result<Vec<String>, ExecError> {
+        let (reply, tables) = oneshot::channel();
+        let posted = self.inner.shared.engine.post_write(move |engine| {
+            let _ = reply.send(engine.discard());
+        });
+        posted.map_err(|_| ExecError::Closed)?;
+        Ok(tables.await.map_err(|_| ExecError::Closed)??)
+    }
+
     fn meta(&self, message: &str) -> Result<CommitMeta, ExecError> {
         if message.len() > COMMIT_MESSAGE_BYTES_MAX {
             let text = format!("the message is longer than {COMMIT_MESSAGE_BYTES_MAX} bytes");

@@ -328,6 +328,7 @@ macro_rules! conformance_tests {
                 parameters_are_values, foreign_keys_are_enforced,
                 version_control_is_refused, transactions_are_refused,
                 uncommitted_work_is_not_swept_in, pending_work_is_committed,
+                a_failed_commit_leaves_nothing, uncommitted_work_is_discarded,
                 strange_authors_are_refused, readers_do_not_write, readers_have_a_limit,
             }
             transfer::{

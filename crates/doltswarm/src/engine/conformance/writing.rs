@@ -141,6 +141,31 @@ pub(crate) fn pending_work_is_committed(pair: &mut Pair) {
     assert_eq!((info.message.as_str(), info.seconds), ("pending", meta.seconds));
 }
 
+pub(crate) fn a_failed_commit_leaves_nothing(pair: &mut Pair) {
+    let family = "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+         CREATE TABLE other (id INTEGER PRIMARY KEY, pid INT,
+             FOREIGN KEY (pid) REFERENCES parent (id))";
+    let orphan = "CREATE TABLE child (id INTEGER PRIMARY KEY, pid INT,
+             FOREIGN KEY (pid) REFERENCES nobody (id))";
+    pair.exec(Side::A, &format!("{TABLE}; {family}"));
+    rejected(pair, &["INSERT INTO t VALUES (2, 2)".into(), orphan.into()]);
+    rejected(pair, &["INSERT INTO t VALUES (2, 2)".into(), "DROP TABLE parent".into()]);
+    pair.exec(Side::A, "INSERT INTO t VALUES (2, 3)");
+    assert_eq!(query(pair.a.as_ref(), "SELECT * FROM t ORDER BY id"), json!([[1, 0], [2, 3]]));
+}
+
+pub(crate) fn uncommitted_work_is_discarded(pair: &mut Pair) {
+    let commit = pair.exec(Side::A, TABLE);
+    assert_eq!(pair.a.discard().unwrap(), Vec::<String>::new());
+    pair.backend.meddle(Side::A, "INSERT INTO t VALUES (7, 7)");
+    pair.backend.meddle(Side::A, "CREATE TABLE n (id INTEGER PRIMARY KEY)");
+    assert_eq!(pair.a.discard().unwrap(), ["n", "t"]);
+    assert_eq!(pair.a.dirty_tables().unwrap(), Vec::<String>::new());
+    assert_eq!(pair.a.main().unwrap(), commit);
+    assert_eq!(query(pair.a.as_ref(), "SELECT * FROM t"), json!([[1, 0]]));
+    pair.exec(Side::A, "CREATE TABLE n (id INTEGER PRIMARY KEY)");
+}
+
 pub(crate) fn strange_authors_are_refused(pair: &mut Pair) {
     let good = super::meta_at("m", 1_700_000_000);
     let name = |name: &str| CommitMeta { author_name: name.to_owned(), ..good.clone() };

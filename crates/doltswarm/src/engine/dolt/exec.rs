@@ -52,6 +52,24 @@ pub(super) fn pending(link: &mut Link, meta: &CommitMeta) -> EngineResult<Execut
     Ok(Executed { commit, parent: moving::fold_tip(link, &parent)?, rows_affected: 0 })
 }
 
+/// Throws away what is uncommitted on main and returns the tables that had changes, sorted.
+///
+/// A hard reset keeps tables that are not staged; the ignored ones are never staged.
+pub(super) fn discard(link: &mut Link) -> EngineResult<Vec<String>> {
+    let what = "discard uncommitted work";
+    let tables = dirty_tables(link)?;
+    if tables.is_empty() {
+        return Ok(tables);
+    }
+    link.run("CALL DOLT_ADD('-A')", &[]).during(what)?;
+    link.run("CALL DOLT_RESET('--hard')", &[]).during(what)?;
+    let left = dirty_tables(link)?;
+    if left.is_empty() {
+        return Ok(tables);
+    }
+    Err(EngineError::Failed { what, message: format!("changes stay in {}", left.join(", ")) })
+}
+
 /// Runs `work` on a private branch, commits, and lets main follow.
 pub(super) fn transact(
     main: &mut Session,

@@ -264,6 +264,10 @@ impl Engine for Dolt {
         commit::dirty_tables(self.main_link()?)
     }
 
+    fn discard(&mut self) -> EngineResult<Vec<String>> {
+        exec::discard(self.main_link()?)
+    }
+
     fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
         let first = self.merge_once(merge, policy)?;
         if matches!(first, MergeOutcome::Merged { .. }) {

@@ -15,6 +15,7 @@ use crate::engine::{
 pub(super) fn found(main: &Connection, meta: &CommitMeta) -> EngineResult<CommitHash> {
     let arguments = arguments(meta)?;
     transaction(main, || {
+        require_parents(main)?;
         record::create_table(main)?;
         commit(main, arguments)?.ok_or(EngineError::Failed {
             what: "make the founding commit",
@@ -30,20 +31,78 @@ pub(super) fn transact(
     work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
 ) -> EngineResult<Executed> {
     let arguments = arguments(meta)?;
-    transaction(main, || {
+    let mut committing = false;
+    let result = transaction(main, || {
         let tables = dirty_tables(main)?;
         if !tables.is_empty() {
             return Err(EngineError::Dirty { tables });
         }
         let parent = head(main)?;
-        let before = main.total_changes();
+        let (rows, schema) = (main.total_changes(), schema_version(main)?);
         work(&mut Open { main })?;
         // The work may have swallowed the error of a statement that ended the transaction.
         require_open(main)?;
-        let rows_affected = main.total_changes() - before;
+        let rows_affected = main.total_changes() - rows;
+        if schema_version(main)? != schema {
+            require_parents(main)?;
+        }
+        committing = true;
         let commit = commit(main, arguments)?;
         Ok(Executed { commit, parent, rows_affected })
-    })
+    });
+    if result.is_err() && committing {
+        // Nothing was uncommitted before, and a commit that fails may leave all of the transaction.
+        match discard(main) {
+            Ok(left) if left.is_empty() => {}
+            Ok(left) => tracing::warn!(tables = ?left, "discarded what a failed commit left"),
+            Err(error) => tracing::error!(%error, "a failed commit left changes in the database"),
+        }
+    }
+    result
+}
+
+/// Throws away what is uncommitted and returns the tables that had changes, sorted.
+///
+/// A hard reset keeps tables that are not staged; the ignored ones are never staged.
+pub(super) fn discard(main: &Connection) -> EngineResult<Vec<String>> {
+    let what = "discard uncommitted work";
+    let tables = transaction(main, || {
+        let tables = dirty_tables(main)?;
+        if !tables.is_empty() {
+            main.run("SELECT dolt_add('-A')", &[]).during(what)?;
+            main.run("SELECT dolt_reset('--hard')", &[]).during(what)?;
+        }
+        Ok(tables)
+    })?;
+    let left = dirty_tables(main)?;
+    if left.is_empty() {
+        return Ok(tables);
+    }
+    Err(EngineError::Failed { what, message: format!("changes stay in {}", left.join(", ")) })
+}
+
+/// The engine's number of the schema; another one for another schema.
+fn schema_version(main: &Connection) -> EngineResult<Option<Value>> {
+    let rows = main.hot("PRAGMA schema_version", &[]).during("read the schema's version")?;
+    Ok(rows.into_iter().flatten().next())
+}
+
+/// Refuses foreign keys that refer to no table.
+///
+/// The engine's commit refuses them too, but it does so after it has ended the transaction, so that
+/// everything in it stays, uncommitted, for good.
+fn require_parents(main: &Connection) -> EngineResult<()> {
+    let sql = "SELECT child.name, key.\"table\" \
+               FROM sqlite_schema AS child, pragma_foreign_key_list(child.name) AS key \
+               WHERE child.type = 'table' AND NOT EXISTS (SELECT 1 FROM sqlite_schema AS parent \
+                   WHERE parent.type = 'table' AND parent.name = key.\"table\" COLLATE NOCASE) \
+               ORDER BY 1, 2 LIMIT 1";
+    let rows = main.rows(sql, &[]).during("check the foreign keys")?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (child, parent) = (text(row.first()), text(row.get(1)));
+    let message =
+        format!("foreign key on table `{child}` requires the referenced table `{parent}`");
+    Err(EngineError::Rejected { message })
 }
 
 /// Commits what other programs left uncommitted.
@@ -51,6 +110,7 @@ pub(super) fn pending(main: &Connection, meta: &CommitMeta) -> EngineResult<Exec
     let arguments = arguments(meta)?;
     transaction(main, || {
         let parent = head(main)?;
+        require_parents(main)?;
         let commit = commit(main, arguments)?;
         Ok(Executed { commit, parent, rows_affected: 0 })
     })

@@ -213,6 +213,10 @@ impl Engine for DoltLite {
         connection::dirty_tables(&self.main)
     }
 
+    fn discard(&mut self) -> EngineResult<Vec<String>> {
+        commit::discard(&self.main)
+    }
+
     fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
         commit::require(&self.main, &merge.ours)?;
         let workbench = self.workbench(&merge.ours)?;

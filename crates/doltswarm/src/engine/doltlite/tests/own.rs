@@ -198,6 +198,33 @@ fn a_busy_database_is_busy() {
     engine.exec_and_commit(&statements, &meta_at("x", 1_700_000_001)).unwrap();
 }
 
+/// The engine's own commit fails after it has ended the transaction.
+#[test]
+fn a_failed_commit_of_pending_work_changes_nothing() {
+    let pair = &mut pair();
+    let main = pair.exec(Side::A, TABLE);
+    let orphan = "CREATE TABLE child (id TEXT PRIMARY KEY, p TEXT REFERENCES parent (id))";
+    pair.backend.meddle(Side::A, &format!("INSERT INTO t VALUES (2, 2); {orphan}"));
+    let status = "SELECT table_name, staged FROM dolt_status ORDER BY 1";
+    let before = query(pair.a.as_ref(), status);
+    let error = pair.a.commit_pending(&meta_at("x", 1_700_000_001)).unwrap_err();
+    assert!(matches!(&error, EngineError::Rejected { .. }), "{error:?}");
+    assert!(error.to_string().contains("`parent`"), "{error}");
+    assert_eq!(pair.a.main().unwrap(), main);
+    assert_eq!(query(pair.a.as_ref(), status), before);
+    assert_eq!(before, json!([["child", 0], ["t", 0]]));
+}
+
+#[test]
+fn ignored_tables_outlive_a_discard() {
+    let pair = &mut pair();
+    pair.exec(Side::A, &format!("{TABLE}; INSERT INTO dolt_ignore VALUES ('local%', 1)"));
+    pair.backend.meddle(Side::A, "CREATE TABLE local_1 (a); INSERT INTO local_1 VALUES (5)");
+    pair.backend.meddle(Side::A, "INSERT INTO t VALUES (7, 7)");
+    assert_eq!(pair.a.discard().unwrap(), ["t"]);
+    assert_eq!(query(pair.a.as_ref(), "SELECT a FROM local_1"), json!([[5]]));
+}
+
 #[test]
 fn counted_keys_go_on_counting() {
     let pair = &mut pair();
