@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! - The result depends on the set of heads alone, never on the order in which they became known.
-//! - Every head is either included or parked, and the highest one is always included.
+//! - Under the policy `settle` every head is included. Under `park` each is either included or parked,
+//!   and the highest one is always included.
 
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
@@ -18,7 +19,8 @@ mod run;
 pub use memory::MergeMemory;
 pub use run::{FoldRun, Plan, plan};
 
-/// What merging two commits gave: the merge commit, or the reason why there is none.
+/// What merging two commits gave: the merge commit, or, under the policy `park`, the reason why there is
+/// none.
 pub type MergeResult = Result<CommitHash, String>;
 
 /// Sorts heads for the fold: by height, lowest first; ties by hash, lowest first.
@@ -40,7 +42,7 @@ pub fn order<'a>(
     order.into_iter().map(|(_, head)| head).collect()
 }
 
-/// A head that the fold could not include.
+/// A head that the fold could not include, under the policy `park`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
     /// The head.
@@ -67,10 +69,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::commit::{Merge, MergeBase};
+    use crate::commit::{ConflictPolicy, Merge, MergeBase};
     use crate::id::PeerId;
     use crate::limits::MERGES_REMEMBERED_MAX;
     use crate::walk::Found;
+    use ConflictPolicy::{Park, Settle};
 
     fn hash(n: u8) -> CommitHash {
         CommitHash::from_bytes([n; 20])
@@ -115,7 +118,7 @@ mod tests {
         let mut content: BTreeMap<CommitHash, Vec<CommitHash>> =
             order.iter().map(|head| (*head, vec![*head])).collect();
         for merges in 0.. {
-            match plan(order, &memory, &graph) {
+            match plan(order, Park, &memory, &graph) {
                 Plan::Done(folded) => return (folded, merges),
                 Plan::Need(Merge { ours, theirs, base }) => {
                     assert_eq!(base, hash(FOUNDING).into());
@@ -146,7 +149,7 @@ mod tests {
     #[test]
     fn one_head_needs_no_merge() {
         let expected = Folded { tip: hash(1), included: vec![hash(1)], parked: vec![] };
-        let plan = plan(&[hash(1)], &MergeMemory::default(), &side_by_side());
+        let plan = plan(&[hash(1)], Settle, &MergeMemory::default(), &side_by_side());
         assert_eq!(plan, Plan::Done(expected));
     }
 
@@ -166,9 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn where_histories_cross_the_base_is_the_fold_of_what_they_have_in_common() {
+    fn crossed_histories_have_the_fold_of_common_commits_as_base() {
         let graph = crossed([None, None]);
-        let mut run = FoldRun::new(vec![hash(3), hash(4)]);
+        let mut run = FoldRun::new(vec![hash(3), hash(4)], Settle);
         let mut memory = MergeMemory::default();
         let first = Merge { ours: hash(1), theirs: hash(2), base: hash(FOUNDING).into() };
         assert_eq!(run.advance(&memory, &graph), Plan::Need(first));
@@ -177,7 +180,7 @@ mod tests {
         let base = MergeBase { commit: hash(12), ancestor: hash(1) };
         let second = Merge { ours: hash(3), theirs: hash(4), base };
         assert_eq!(run.advance(&memory, &graph), Plan::Need(second));
-        // What it compares with is known, also where the merge is forgotten meanwhile.
+        // What it compares with is known, even if the merge is forgotten meanwhile.
         assert_eq!(run.advance(&MergeMemory::default(), &graph), Plan::Need(second));
         memory.insert(hash(3), hash(4), Ok(hash(34)));
         let Plan::Done(folded) = run.advance(&memory, &graph) else { panic!() };
@@ -189,19 +192,43 @@ mod tests {
         let graph = crossed([None, None]);
         let mut memory = MergeMemory::default();
         memory.insert(hash(1), hash(2), Err("a table is dropped".into()));
-        let Plan::Done(folded) = plan(&[hash(3), hash(4)], &memory, &graph) else { panic!() };
+        let Plan::Done(folded) = plan(&[hash(3), hash(4)], Park, &memory, &graph) else { panic!() };
         assert_eq!((folded.tip, folded.included), (hash(4), vec![hash(4)]));
         assert_eq!(folded.parked[0].head, hash(3));
         assert!(folded.parked[0].reason.contains("a table is dropped"));
     }
 
     #[test]
+    fn nothing_parks_under_settle() {
+        // A failure that is remembered all the same, say by an older version, is asked for again.
+        for (ours, theirs) in [(hash(1), hash(2)), (hash(3), hash(4))] {
+            let mut memory = MergeMemory::default();
+            if ours == hash(3) {
+                memory.insert(hash(1), hash(2), Ok(hash(12)));
+            }
+            memory.insert(ours, theirs, Err("a table is dropped".into()));
+            let graph = crossed([None, None]);
+            let mut run = FoldRun::new(vec![hash(3), hash(4)], Settle);
+            for _ in 0..2 {
+                let Plan::Need(merge) = run.advance(&memory, &graph) else { panic!() };
+                assert_eq!((merge.ours, merge.theirs), (ours, theirs));
+            }
+            memory.insert(hash(1), hash(2), Ok(hash(12)));
+            memory.insert(hash(3), hash(4), Ok(hash(34)));
+            let Plan::Done(folded) = run.advance(&memory, &graph) else { panic!() };
+            assert_eq!((folded.tip, folded.parked), (hash(34), vec![]));
+        }
+    }
+
+    #[test]
     fn a_merge_that_both_sides_were_made_on_is_not_made_again() {
-        let need =
-            |made_on| match plan(&[hash(3), hash(4)], &MergeMemory::default(), &crossed(made_on)) {
+        let need = |made_on| {
+            let memory = MergeMemory::default();
+            match plan(&[hash(3), hash(4)], Settle, &memory, &crossed(made_on)) {
                 Plan::Need(merge) => (merge.ours, merge.base),
                 done => panic!("{done:?}"),
-            };
+            }
+        };
         assert_eq!(need([Some(12), Some(12)]), (hash(3), hash(12).into()));
         assert_eq!(need([Some(12), Some(13)]), (hash(1), hash(FOUNDING).into()));
     }
@@ -218,7 +245,7 @@ mod tests {
         let commits: Vec<_> = commits.iter().map(|(n, on, m)| (*n, on.as_slice(), *m)).collect();
         let graph = graph(&commits);
         let (mut run, mut memory) =
-            (FoldRun::new(vec![hash(197), hash(198)]), MergeMemory::default());
+            (FoldRun::new(vec![hash(197), hash(198)], Settle), MergeMemory::default());
         for merges in 0.. {
             match run.advance(&memory, &graph) {
                 Plan::Done(_) => return assert_eq!(merges, 99),

@@ -33,13 +33,33 @@ pub enum Mutant {
     LoserNotRecorded,
     /// Of several newest common ancestors a merge compares with the highest alone.
     HighestBase,
-    /// Where newest common ancestors clash with each other, a merge compares with some of them.
+    /// If newest common ancestors clash with each other, a merge compares with some of them.
     BaseInPart,
+    /// A merge evaluates a default that is no literal, on the machine that merges.
+    DefaultEvaluated,
+    /// If a table goes, the rows that the losing side changed are not recorded.
+    DroppedRowsNotRecorded,
+    /// A definition that lost is not recorded.
+    DefinitionNotRecorded,
+    /// Cells that the merged definition has no place for are not recorded.
+    CellsNotRecorded,
+    /// Names that differ in letter case are two names to a merge.
+    NamesWithCase,
+    /// A merge keeps views and triggers that cannot work on the merged schema.
+    BrokenViewLeft,
+    /// A record does not say what the two sides were compared with.
+    RecordWithoutBase,
+    /// Under `settle`, definitions that clash make a merge impossible.
+    ClashParks,
+    /// Cells that nobody changed are recorded too if the merged definition has no place for them.
+    UnchangedCellsRecorded,
+    /// Only the two newest merges are remembered.
+    MergesForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 25] = [
         Self::TiesByArrival,
         Self::HeightOfFirstParent,
         Self::HeadDropped,
@@ -55,6 +75,16 @@ impl Mutant {
         Self::LoserNotRecorded,
         Self::HighestBase,
         Self::BaseInPart,
+        Self::DefaultEvaluated,
+        Self::DroppedRowsNotRecorded,
+        Self::DefinitionNotRecorded,
+        Self::CellsNotRecorded,
+        Self::NamesWithCase,
+        Self::BrokenViewLeft,
+        Self::RecordWithoutBase,
+        Self::ClashParks,
+        Self::UnchangedCellsRecorded,
+        Self::MergesForgotten,
     ];
 }
 

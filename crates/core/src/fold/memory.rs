@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::MergeResult;
 use crate::id::CommitHash;
 use crate::limits::MERGES_REMEMBERED_MAX;
+use crate::mutant::{Mutant, is_active};
 
 /// The merges made so far, by `(ours, theirs)`. Failures are remembered too.
 ///
@@ -19,6 +20,9 @@ pub struct MergeMemory {
 impl MergeMemory {
     /// Remembers what merging `theirs` into `ours` gave.
     pub fn insert(&mut self, ours: CommitHash, theirs: CommitHash, result: MergeResult) {
+        if is_active(Mutant::MergesForgotten) && self.len() > 1 {
+            *self = Self::default();
+        }
         if self.results.insert((ours, theirs), result).is_some() {
             return;
         }
@@ -30,7 +34,7 @@ impl MergeMemory {
         }
     }
 
-    /// Returns what merging `theirs` into `ours` gave, where it is remembered.
+    /// Returns what merging `theirs` into `ours` gave, if it is remembered.
     pub fn get(&self, ours: &CommitHash, theirs: &CommitHash) -> Option<&MergeResult> {
         self.results.get(&(*ours, *theirs))
     }

@@ -1,14 +1,18 @@
 //! A fold under way: which merge is needed next, and what it compares its two sides with.
 //!
-//! A merge compares both sides with what they have in common. That is one commit, or where histories
-//! cross the fold of several, which may need merges itself; where they clash there is none. So a fold is a stack of folds: the lowest
-//! is the one that was asked for, and each other one is of what the merge below it has in common. It is
-//! git's recursive merge, with the fold in place of an order of arrival.
+//! A merge compares both sides with what they have in common. That is one commit, or, if histories
+//! cross, the fold of several, which may need merges itself. So a fold is a stack of folds: the lowest is
+//! the one that was asked for, and each other one is of what the merge below it has in common. It is git's
+//! recursive merge, with the fold in place of an order of arrival.
+//!
+//! Under the policy `settle` merges are total: a fold is one chain that includes every head, and a base
+//! always exists. Only under `park` a merge can be impossible; then heads are tried one by one, and a
+//! merge over a base that does not include all of the common commits is impossible too.
 
 use std::collections::VecDeque;
 
 use super::{Folded, MergeMemory, Parked};
-use crate::commit::{Merge, MergeBase};
+use crate::commit::{ConflictPolicy, Merge, MergeBase};
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
 use crate::mutant::{Mutant, is_active};
@@ -29,16 +33,22 @@ pub enum Plan {
 ///
 /// # Panics
 ///
-/// Where `order` is empty: a swarm has at least its founding commit.
-pub fn plan(order: &[CommitHash], memory: &MergeMemory, graph: &CommitGraph) -> Plan {
-    FoldRun::new(order.to_vec()).advance(memory, graph)
+/// If `order` is empty: a swarm has at least its founding commit.
+pub fn plan(
+    order: &[CommitHash],
+    policy: ConflictPolicy,
+    memory: &MergeMemory,
+    graph: &CommitGraph,
+) -> Plan {
+    FoldRun::new(order.to_vec(), policy).advance(memory, graph)
 }
 
 /// A fold under way: [`plan`], keeping its place.
 ///
-/// Because it keeps its place it ends even where it takes more merges than are remembered.
+/// Because it keeps its place it ends even if it takes more merges than are remembered.
 #[derive(Debug, Clone)]
 pub struct FoldRun {
+    policy: ConflictPolicy,
     /// Not empty. The first is the fold that was asked for.
     levels: Vec<Level>,
 }
@@ -57,7 +67,8 @@ struct Level {
 enum Phase {
     /// All heads are merged, one after the other.
     All(Chain),
-    /// Some merge was impossible, so heads are tried from the last to the first.
+    /// Some merge was impossible, which happens under `park` only. Heads are tried from the last to the
+    /// first.
     Greedy {
         /// The chain of `candidate` and what is included; it was not impossible yet.
         chain: Chain,
@@ -102,16 +113,18 @@ impl FoldRun {
     ///
     /// # Panics
     ///
-    /// Where `order` is empty.
-    pub fn new(order: Vec<CommitHash>) -> Self {
-        Self { levels: vec![Level::new(order)] }
+    /// If `order` is empty.
+    pub fn new(order: Vec<CommitHash>, policy: ConflictPolicy) -> Self {
+        Self { policy, levels: vec![Level::new(order)] }
     }
 
     /// Goes on as far as the remembered merges lead. `graph` has the heads and all below them.
+    ///
+    /// Under `settle` a remembered failure is no fact about the commits, and the merge is asked for again.
     pub fn advance(&mut self, memory: &MergeMemory, graph: &CommitGraph) -> Plan {
         loop {
             let level = self.levels.last_mut().expect("because the first level stays");
-            match level.advance(memory, graph) {
+            match level.advance(self.policy, memory, graph) {
                 Step::Need(merge) => return Plan::Need(merge),
                 Step::NeedFold(newest) => self.levels.push(Level::new(newest)),
                 Step::Done(folded) => {
@@ -129,8 +142,8 @@ impl FoldRun {
 
 /// What a merge compares with whose two sides have `newest` in common.
 ///
-/// Where these clash with each other, each side has mended that in its own way. Whatever were left out
-/// of a base would look new on both sides, and what a side deleted of it would come back.
+/// If one of these is parked, each side has made them agree in its own way. Whatever is left out of a base
+/// looks new on both sides, and what a side deleted of it would come back.
 fn base_of(newest: &[CommitHash], folded: Folded) -> Result<MergeBase, String> {
     match folded.parked.into_iter().next().filter(|_| !is_active(Mutant::BaseInPart)) {
         None => Ok(MergeBase { commit: folded.tip, ancestor: newest[0] }),
@@ -148,17 +161,17 @@ impl Chain {
     }
 
     /// Goes on as far as the remembered merges lead. Returns also whether it went on at all.
-    fn advance(&mut self, memory: &MergeMemory) -> (Link, bool) {
+    fn advance(&mut self, policy: ConflictPolicy, memory: &MergeMemory) -> (Link, bool) {
         let before = self.merged;
         while let Some(&theirs) = self.heads.get(self.merged) {
             let ours = self.tip;
-            let link = match memory.get(&ours, &theirs) {
-                None => Link::Need { ours, theirs },
-                Some(Err(reason)) => Link::Impossible(reason.clone()),
-                Some(Ok(tip)) => {
+            let link = match (memory.get(&ours, &theirs), policy) {
+                (Some(Ok(tip)), _) => {
                     (self.tip, self.merged) = (*tip, self.merged + 1);
                     continue;
                 }
+                (Some(Err(reason)), ConflictPolicy::Park) => Link::Impossible(reason.clone()),
+                (Some(Err(_)), ConflictPolicy::Settle) | (None, _) => Link::Need { ours, theirs },
             };
             return (link, self.merged > before);
         }
@@ -184,13 +197,18 @@ impl Level {
         Self { order, phase, base: None }
     }
 
-    fn advance(&mut self, memory: &MergeMemory, graph: &CommitGraph) -> Step {
+    fn advance(
+        &mut self,
+        policy: ConflictPolicy,
+        memory: &MergeMemory,
+        graph: &CommitGraph,
+    ) -> Step {
         loop {
             let chain = match &mut self.phase {
                 Phase::Done(folded) => return Step::Done(folded.clone()),
                 Phase::All(chain) | Phase::Greedy { chain, .. } => chain,
             };
-            let (link, went_on) = chain.advance(memory);
+            let (link, went_on) = chain.advance(policy, memory);
             if went_on {
                 self.base = None;
             }

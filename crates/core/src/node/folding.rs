@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use super::io::{Event, MoveResult, OpId, Output};
 use super::timers::{Backoff, Outbox};
-use crate::commit::Merge;
+use crate::commit::{ConflictPolicy, Merge};
 use crate::fold::{self, FoldRun, Folded, MergeMemory, MergeResult, Parked, Plan};
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
@@ -22,6 +22,7 @@ use crate::time::Time;
 /// Brings main to the fold of the heads.
 #[derive(Debug, Clone)]
 pub(super) struct Folding {
+    policy: ConflictPolicy,
     main: CommitHash,
     /// The user commits that main includes.
     included: Vec<CommitHash>,
@@ -60,10 +61,16 @@ struct Moving {
 }
 
 impl Folding {
-    pub(super) fn new(main: CommitHash, included: Vec<CommitHash>, graph: &CommitGraph) -> Self {
+    pub(super) fn new(
+        policy: ConflictPolicy,
+        main: CommitHash,
+        included: Vec<CommitHash>,
+        graph: &CommitGraph,
+    ) -> Self {
         Self {
+            policy,
             main,
-            run: FoldRun::new(fold::order(graph.heads(), graph)),
+            run: FoldRun::new(fold::order(graph.heads(), graph), policy),
             begun_on: (main, included.clone()),
             included,
             folded: None,
@@ -143,7 +150,7 @@ impl Folding {
 
     /// Begins the fold of the current heads. Merges made so far are remembered, so little is lost.
     pub(super) fn begin(&mut self, graph: &CommitGraph) {
-        self.run = FoldRun::new(fold::order(graph.heads(), graph));
+        self.run = FoldRun::new(fold::order(graph.heads(), graph), self.policy);
         self.begun_on = (self.main, self.included.clone());
         self.folded = None;
         self.outdated = false;
@@ -161,7 +168,10 @@ impl Folding {
         self.move_retry.reset();
     }
 
-    /// Returns `(ours, theirs, result)` where this was the merge under way.
+    /// Returns `(ours, theirs, result)` if this was the merge under way and its result is a fact about
+    /// the two.
+    ///
+    /// Under `settle` merges are total, so an engine that calls one impossible has failed: it is retried.
     pub(super) fn handle_merged(
         &mut self,
         now: Time,
@@ -170,12 +180,12 @@ impl Folding {
         outbox: &mut Outbox,
     ) -> Option<(CommitHash, CommitHash, MergeResult)> {
         let (_, merge) = self.merging.take_if(|(under_way, _)| *under_way == op)?;
-        match result {
-            Ok(result) => {
+        match (result, self.policy) {
+            (Ok(result), policy) if result.is_ok() || policy == ConflictPolicy::Park => {
                 self.merge_retry.reset();
                 Some((merge.ours, merge.theirs, result))
             }
-            Err(()) => {
+            _ => {
                 self.merge_retry.fail(now, &mut outbox.jitter);
                 None
             }

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 pub use io::{Event, MoveResult, OpId, Output, PeerView, PullError, RejectedHeads};
 
-use crate::commit::UserCommit;
+use crate::commit::{ConflictPolicy, UserCommit};
 use crate::error::PeerFault;
 use crate::fold::{MergeMemory, MergeResult, Parked};
 use crate::graph::{CommitGraph, GraphError};
@@ -45,6 +45,8 @@ pub struct NodeConfig {
     pub me: PeerId,
     /// Where its jitter comes from. Nodes of a swarm should have different ones.
     pub seed: u64,
+    /// What a conflict does: whether a merge can be impossible, and a head be parked.
+    pub policy: ConflictPolicy,
 }
 
 /// What a node begins with, all of it derived from what is durable.
@@ -103,7 +105,7 @@ impl Node {
         let mut node = Self {
             me: config.me,
             now,
-            folding: Folding::new(main, included, &graph),
+            folding: Folding::new(config.policy, main, included, &graph),
             graph,
             memory,
             peers,
@@ -344,7 +346,8 @@ impl Node {
         self.drive(now);
     }
 
-    /// A merge ended: with a merge commit or the reason why there can be none, or the engine failed.
+    /// A merge ended: with a merge commit, with the reason why there can be none (under the policy `park`;
+    /// else that is a failure too), or the engine failed.
     pub fn handle_merged(&mut self, now: Time, op: OpId, result: Result<MergeResult, ()>) {
         let merged = self.folding.handle_merged(now, op, result, &mut self.outbox);
         if let Some((ours, theirs, result)) = merged {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::merge::merge_roots;
+use super::merge::{Context, Merging, merge_roots};
 use super::root::Root;
 use crate::commit::{
     CommitInfo, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, MergeBase, merge_message,
@@ -21,7 +21,7 @@ pub struct Commit {
     pub info: CommitInfo,
     /// The database.
     pub root: Root,
-    /// What it compared its two sides with, where it is a merge.
+    /// What it compared its two sides with, if it is a merge.
     pub base: Option<MergeBase>,
 }
 
@@ -69,12 +69,18 @@ impl Store {
         self.insert(info, None, root, name)
     }
 
-    /// What a merge gives, where it is possible.
+    /// What a merge gives, or why it is impossible.
     ///
-    /// The model's table of conflicts is a union and needs no ancestor to compare with.
-    pub fn merged(&self, merge: &Merge, settles: bool) -> Result<Root, String> {
-        let root = |hash: &CommitHash| &self.commits[hash].root;
-        merge_roots(root(&merge.base.commit), root(&merge.ours), root(&merge.theirs), settles)
+    /// The model's table of conflicts is a union and needs no ancestor to compare with. `here` is what
+    /// a default that is no literal would evaluate to on this machine.
+    ///
+    /// # Errors
+    ///
+    /// A reason for people, if it is impossible.
+    pub fn merged(&self, merge: &Merge, merging: Merging, here: u8) -> Result<Root, String> {
+        let Merge { ours, theirs, base } = merge;
+        let roots = [&base.commit, ours, theirs].map(|hash| &self.commits[hash].root);
+        merge_roots(roots, &Context { merging, base: base.commit, here })
     }
 
     /// Makes a merge commit, whose database is `root`.
@@ -124,7 +130,7 @@ impl Store {
         self.commits.insert(commit.info.hash, commit);
     }
 
-    /// Returns a commit, where it is here.
+    /// Returns a commit, if it is here.
     pub fn get(&self, hash: &CommitHash) -> Option<&Arc<Commit>> {
         self.commits.get(hash)
     }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::edit::{Applied, Edit};
 use super::engine::{Commit, Saying, Store};
-use super::root::{Applied, Edit, Root};
+use super::merge::Merging;
+use super::root::Root;
 use super::twin::{Twin, Work};
-use crate::commit::{Merge, UserCommit};
+use crate::commit::{ConflictPolicy, Merge, UserCommit};
 use crate::fold::{MergeMemory, MergeResult};
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
@@ -54,6 +56,7 @@ pub(super) struct Move {
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
     pub(super) number: usize,
+    merging: Merging,
     pub(super) node: Node,
     pub(super) dialer: Dialer,
     pub(super) store: Store,
@@ -80,7 +83,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(number: usize, seed: u64, founding: &Arc<Commit>) -> Self {
+    pub(super) fn new(number: usize, seed: u64, merging: Merging, founding: &Arc<Commit>) -> Self {
         let hash = founding.info.hash;
         let mut store = Store::default();
         store.receive(Arc::clone(founding));
@@ -90,9 +93,11 @@ impl Machine {
             .expect("because the first commit always fits");
         let memory = MergeMemory::default();
         let restored = Restored { graph, memory, main: hash, included: vec![hash], peers: vec![] };
-        let node = Node::new(NodeConfig { me: peer_id(number), seed }, restored, Time::ZERO);
+        let config = NodeConfig { me: peer_id(number), seed, policy: merging.node_policy() };
+        let node = Node::new(config, restored, Time::ZERO);
         Self {
             number,
+            merging,
             node,
             dialer: Dialer::new(&peer_id(number), seed),
             store,
@@ -107,6 +112,16 @@ impl Machine {
             inbox: BTreeMap::new(),
             slowness: Duration::ZERO,
         }
+    }
+
+    /// What the engine does with what clashes.
+    pub(super) fn merging(&self) -> Merging {
+        self.merging
+    }
+
+    /// What a default that is no literal evaluates to on this machine.
+    pub(super) fn here(&self) -> u8 {
+        100 + self.number as u8
     }
 
     /// The database at main.
@@ -131,7 +146,9 @@ impl Machine {
             if forgets_merges { MergeMemory::default() } else { self.node.memory().clone() };
         let peers: Vec<PeerId> = self.node.peers().map(|view| view.peer).collect();
         let restored = Restored { graph, memory, main: self.main, included, peers: peers.clone() };
-        self.node = Node::new(NodeConfig { me: peer_id(self.number), seed }, restored, now);
+        let policy = self.merging.node_policy();
+        let config = NodeConfig { me: peer_id(self.number), seed, policy };
+        self.node = Node::new(config, restored, now);
         self.dialer = Dialer::new(&peer_id(self.number), seed);
         for peer in peers {
             self.dialer.handle_known(now, peer);
@@ -197,8 +214,9 @@ impl Machine {
         Some(self.main)
     }
 
-    pub(super) fn merge(&mut self, merge: Merge, settles: bool, twins: &mut Twins) -> MergeResult {
-        let merged = self.store.merged(&merge, settles);
+    pub(super) fn merge(&mut self, merge: Merge, twins: &mut Twins) -> MergeResult {
+        let settles = self.merging.policy == ConflictPolicy::Settle;
+        let merged = self.store.merged(&merge, self.merging, self.here());
         let real = twins.as_mut().map(|twins| twins.merge(self.number, &merge, settles));
         let name = match (&merged, real) {
             (_, None) | (Err(_), Some(Err(_))) => None,
@@ -245,7 +263,8 @@ impl Machine {
             return None;
         }
         let merge = Merge { ours: self.main, theirs: to, base: from.into() };
-        let root = self.store.merged(&merge, false).ok();
+        let merging = Merging { policy: ConflictPolicy::Park, ..self.merging };
+        let root = self.store.merged(&merge, merging, self.here()).ok();
         let name = match twins {
             Some(twins) => Some(twins.catch_up(self.number, from, to, saying, root.as_ref())?),
             None => None,

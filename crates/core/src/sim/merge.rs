@@ -1,46 +1,88 @@
-//! How the model merges: cell by cell, the later side stands, and what lost is recorded.
+//! How the model merges: definitions first, then rows cell by cell; the later side stands, and what lost
+//! is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::root::{Lost, Root, Row, Table};
+use super::root::{Lost, Root, Row, Table, Version};
 use super::settle::Settlement;
+use crate::commit::ConflictPolicy;
+use crate::id::CommitHash;
 use crate::mutant::{Mutant, is_active};
+
+/// What the model's engine does with what clashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Merging {
+    /// The swarm's policy.
+    pub policy: ConflictPolicy,
+    /// Whether definitions are merged by meaning, so that under `settle` every merge is possible, and
+    /// records name what was compared with. Else definitions are merged by column, and those that clash
+    /// make a merge impossible.
+    pub is_total: bool,
+}
+
+impl Merging {
+    /// Every merge is possible.
+    pub const SETTLE: Self = Self { policy: ConflictPolicy::Settle, is_total: true };
+    /// What clashes makes a merge impossible.
+    pub const PARK: Self = Self { policy: ConflictPolicy::Park, is_total: true };
+
+    /// The policy of the nodes: a head can be parked only if a merge can be impossible.
+    pub fn node_policy(self) -> ConflictPolicy {
+        if self.is_total { self.policy } else { ConflictPolicy::Park }
+    }
+
+    /// Whether every merge is possible.
+    pub fn is_always_possible(self) -> bool {
+        self.node_policy() == ConflictPolicy::Settle
+    }
+}
+
+/// What a merge depends on beside the three databases.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context {
+    pub(super) merging: Merging,
+    /// The commit that both sides are compared with.
+    pub(super) base: CommitHash,
+    /// What a default that is no literal evaluates to on this machine. No merge may look at it.
+    pub(super) here: u8,
+}
 
 /// Merges two roots over their base, or says why that is impossible.
 pub(super) fn merge_roots(
-    base: &Root,
-    ours: &Root,
-    theirs: &Root,
-    settles: bool,
+    [base, ours, theirs]: [&Root; 3],
+    context: &Context,
 ) -> Result<Root, String> {
-    let mut merged = Root::default();
-    merge_known_conflicts(&mut merged, ours, theirs);
-    let mut conflicts = Vec::new();
-    for name in keys(&ours.tables, &theirs.tables) {
-        let sides = [base, ours, theirs].map(|root| root.tables.get(&name));
-        if let Some(table) = merge_table(name, sides, &mut conflicts)? {
-            merged.tables.insert(name, table);
-        }
+    let mut merged = Merged::new(context);
+    merge_known_conflicts(&mut merged.root, ours, theirs);
+    if context.merging.is_total {
+        merged.merge_definitions([base, ours, theirs]);
+    } else {
+        merged.merge_by_column([base, ours, theirs])?;
     }
-    if !settles {
-        if let Some(conflict) = conflicts.first() {
-            return Err(format!("table {}: row {} conflicts", conflict.table, conflict.key));
-        }
-        if let Some(((table, key), kind)) = merged.violations().into_iter().next() {
-            return Err(format!("table {table}: row {key} breaks a rule: {kind}"));
-        }
-        return Ok(merged);
+    let clashes = is_active(Mutant::ClashParks) && !merged.lost.is_empty();
+    if context.merging.policy == ConflictPolicy::Park || clashes {
+        return merged.into_unanimous();
     }
-    let mut settlement = Settlement::new(&mut merged, theirs);
+    let Merged { mut root, mut lost, conflicts, theirs, .. } = merged;
+    let mut settlement = Settlement::new(&mut root, &theirs);
     settlement.settle_rows(conflicts);
     settlement.settle_violations();
-    let lost = settlement.lost;
-    for lost in lost {
-        if !is_active(Mutant::LoserNotRecorded) {
-            merged.conflicts.entry(lost).or_insert(false);
+    lost.append(&mut settlement.lost);
+    if !context.merging.is_total {
+        // A row may have been put in place with what its table has no column for.
+        for Table { shape, rows } in root.tables.values_mut() {
+            let is_there = |column: &u8, _: &mut u8| shape.columns.contains_key(column);
+            rows.values_mut().for_each(|row| row.retain(is_there));
         }
     }
-    Ok(merged)
+    let names_base = context.merging.is_total && !is_active(Mutant::RecordWithoutBase);
+    for lost in lost {
+        let lost = Lost { compared_with: names_base.then_some(context.base), ..lost };
+        if !is_active(Mutant::LoserNotRecorded) {
+            root.conflicts.entry(lost).or_insert(false);
+        }
+    }
+    Ok(root)
 }
 
 /// The table of conflicts only grows, and what was resolved on either side is resolved.
@@ -56,6 +98,27 @@ fn merge_known_conflicts(merged: &mut Root, ours: &Root, theirs: &Root) {
     }
 }
 
+/// A merge under way.
+#[derive(Debug)]
+pub(super) struct Merged<'a> {
+    pub(super) context: &'a Context,
+    pub(super) root: Root,
+    /// What was recorded so far.
+    pub(super) lost: Vec<Lost>,
+    /// The rows to be settled.
+    conflicts: Vec<RowConflict>,
+    /// Theirs' rows.
+    theirs: BTreeMap<u8, TheirRows>,
+}
+
+/// Theirs' rows of a table, in its merged form.
+#[derive(Debug, Default)]
+pub(super) struct TheirRows {
+    /// The columns that the table has in theirs.
+    pub(super) columns: BTreeSet<u8>,
+    pub(super) rows: BTreeMap<u8, Row>,
+}
+
 /// A row that both sides changed in one cell, or that one deleted and the other changed.
 #[derive(Debug)]
 pub(super) struct RowConflict {
@@ -68,81 +131,131 @@ pub(super) struct RowConflict {
 
 impl RowConflict {
     pub(super) fn lost(&self, table: &Table) -> Lost {
-        let version = |row: &Option<Row>| row.as_ref().map(|row| table.version(row));
+        let version = |row: &Option<Row>| Some(Version::Row(table.cells(row.as_ref()?)));
         Lost {
             kind: "row",
             table: self.table,
-            key: self.key,
+            key: Some(self.key),
             base: version(&self.base),
             loser: version(&self.ours),
             winner: version(&self.theirs),
+            compared_with: None,
         }
     }
 }
 
-fn merge_table(
-    name: u8,
-    [base, ours, theirs]: [Option<&Table>; 3],
-    conflicts: &mut Vec<RowConflict>,
-) -> Result<Option<Table>, String> {
-    if let Some(table) = pick(&base, &ours, &theirs) {
-        return Ok(table.cloned());
+impl<'a> Merged<'a> {
+    fn new(context: &'a Context) -> Self {
+        let (root, theirs) = (Root::default(), BTreeMap::new());
+        Self { context, root, lost: Vec::new(), conflicts: Vec::new(), theirs }
     }
-    let (Some(ours), Some(theirs)) = (ours, theirs) else {
-        return Err(format!("table {name} is dropped on one side and changed on the other"));
-    };
-    let empty = Table::default();
-    let base = base.unwrap_or(&empty);
-    let mut table = Table::default();
-    for column in keys(&ours.columns, &theirs.columns) {
-        let [base, ours, theirs] = [base, ours, theirs].map(|t| t.columns.get(&column).copied());
-        let kind = match (base, ours, theirs) {
-            (None, Some(kind), None) | (None, None, Some(kind)) => Some(kind),
-            // A column goes only with its table, which is made again without it.
-            (Some(_), None, _) | (Some(_), _, None) => continue,
-            _ => pick(&base, &ours, &theirs).flatten(),
-        };
-        let different = || format!("table {name}: column {column} has two types");
-        table.columns.insert(column, kind.ok_or_else(different)?);
+
+    /// The merge, if nothing in it has to be settled.
+    fn into_unanimous(self) -> Result<Root, String> {
+        if let Some(lost) = self.lost.first() {
+            return Err(format!("{} of {}: {:?} clashes", lost.kind, lost.table, lost.loser));
+        }
+        if let Some(conflict) = self.conflicts.first() {
+            return Err(format!("table {}: row {} conflicts", conflict.table, conflict.key));
+        }
+        if let Some(((table, key), kind)) = self.root.violations().into_iter().next() {
+            return Err(format!("table {table}: row {key} breaks a rule: {kind}"));
+        }
+        Ok(self.root)
     }
-    for key in keys(&ours.rows, &theirs.rows) {
-        let [base, ours, theirs] = [base, ours, theirs].map(|t| t.rows.get(&key).cloned());
-        let row = match merge_row(&base, &ours, &theirs) {
-            Some(row) => row,
-            None => {
-                // Settled later; until then our version holds the place.
-                let row = ours.clone();
-                conflicts.push(RowConflict { table: name, key, base, ours, theirs });
-                row
+
+    /// Merges the rows of a table, whose definition is known, cell by cell.
+    pub(super) fn merge_rows(
+        &mut self,
+        name: u8,
+        [base, ours, theirs]: [&BTreeMap<u8, Row>; 3],
+    ) -> BTreeMap<u8, Row> {
+        let mut merged = BTreeMap::new();
+        for key in keys(ours, theirs) {
+            let [base, ours, theirs] = [base, ours, theirs].map(|rows| rows.get(&key).cloned());
+            let row = match merge_row(&base, &ours, &theirs) {
+                Some(row) => row,
+                None => {
+                    // Settled later; until then our version holds the place.
+                    let row = ours.clone();
+                    self.conflicts.push(RowConflict { table: name, key, base, ours, theirs });
+                    row
+                }
+            };
+            row.and_then(|row| merged.insert(key, row));
+        }
+        merged
+    }
+
+    pub(super) fn insert_table(&mut self, spelled: u8, name: u8, table: Table, theirs: TheirRows) {
+        self.root.tables.insert(spelled, table);
+        self.theirs.insert(name, theirs);
+    }
+
+    /// Merges definitions column by column, as the engines do by themselves.
+    fn merge_by_column(&mut self, [base, ours, theirs]: [&Root; 3]) -> Result<(), String> {
+        for name in keys(&ours.tables, &theirs.tables) {
+            let [base, ours, theirs] = [base, ours, theirs].map(|root| root.tables.get(&name));
+            let their_rows = theirs.map_or_else(TheirRows::default, |theirs| TheirRows {
+                columns: theirs.shape.columns.keys().copied().collect(),
+                rows: theirs.rows.clone(),
+            });
+            let table = match pick(&base, &ours, &theirs) {
+                Some(table) => table.cloned(),
+                None => Some(self.merge_table_by_column(name, [base, ours, theirs])?),
+            };
+            if let Some(table) = table {
+                self.insert_table(name, name, table, their_rows);
             }
-        };
-        row.and_then(|row| table.rows.insert(key, row));
+        }
+        Ok(())
     }
-    Ok(Some(table))
+
+    fn merge_table_by_column(
+        &mut self,
+        name: u8,
+        [base, ours, theirs]: [Option<&Table>; 3],
+    ) -> Result<Table, String> {
+        let (Some(ours), Some(theirs)) = (ours, theirs) else {
+            return Err(format!("table {name} is dropped on one side and changed on the other"));
+        };
+        let empty = Table::default();
+        let base = base.unwrap_or(&empty);
+        let mut table = Table::default();
+        for column in keys(&ours.shape.columns, &theirs.shape.columns) {
+            let sides = [base, ours, theirs].map(|t| t.shape.columns.get(&column).copied());
+            let kind = match &sides {
+                [None, Some(kind), None] | [None, None, Some(kind)] => Some(*kind),
+                // A column goes only with its table, which is made again without it.
+                [Some(_), None, _] | [Some(_), _, None] => continue,
+                [base, ours, theirs] => pick(base, ours, theirs).flatten(),
+            };
+            let different = || format!("table {name}: column {column} has two types");
+            table.shape.columns.insert(column, kind.ok_or_else(different)?);
+        }
+        table.rows = self.merge_rows(name, [&base.rows, &ours.rows, &theirs.rows]);
+        Ok(table)
+    }
 }
 
-/// Merges a row cell by cell; nothing where both sides changed the same thing differently.
+/// Merges a row cell by cell; nothing if both sides changed the same thing differently.
 fn merge_row(base: &Option<Row>, ours: &Option<Row>, theirs: &Option<Row>) -> Option<Option<Row>> {
     if let Some(row) = pick(base, ours, theirs) {
         return Some(row);
     }
     let (Some(base), Some(ours), Some(theirs)) = (base, ours, theirs) else { return None };
     let mut row = Row::new();
-    for column in keys(&keys_of(base, ours), theirs) {
-        let [base, ours, theirs] = [base, ours, theirs].map(|row| row.get(&column).copied());
+    for column in base.keys().chain(ours.keys()).chain(theirs.keys()).collect::<BTreeSet<_>>() {
+        let [base, ours, theirs] = [base, ours, theirs].map(|row| row.get(column).copied());
         if let Some(value) = pick(&base, &ours, &theirs)? {
-            row.insert(column, value);
+            row.insert(*column, value);
         }
     }
     Some(Some(row))
 }
 
-fn keys_of(a: &Row, b: &Row) -> BTreeMap<u8, ()> {
-    keys(a, b).into_iter().map(|key| (key, ())).collect()
-}
-
-/// The side that changed, where only one did or both did alike.
-fn pick<T: Clone + PartialEq>(base: &T, ours: &T, theirs: &T) -> Option<T> {
+/// The side that changed, if only one did or both did alike.
+pub(super) fn pick<T: Clone + PartialEq>(base: &T, ours: &T, theirs: &T) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours.clone())
     } else if ours == base {
@@ -158,7 +271,8 @@ fn keys<V, W>(a: &BTreeMap<u8, V>, b: &BTreeMap<u8, W>) -> BTreeSet<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::root::{Edit, PARENT, PLAIN};
+    use super::super::edit::Edit;
+    use super::super::root::{PARENT, PLAIN};
     use super::*;
 
     fn edited(root: &Root, edits: &[Edit]) -> Root {
@@ -173,23 +287,43 @@ mod tests {
         Edit::Set { table: PLAIN, key, column, value }
     }
 
+    fn merge(sides: [&Root; 3], merging: Merging, base: u8) -> Result<Root, String> {
+        merge_roots(sides, &Context { merging, base: CommitHash::from_bytes([base; 20]), here: 99 })
+    }
+
     #[test]
     fn cells_merge_and_the_later_version_of_a_row_stands() {
         let base = edited(&Root::founding(), &[set(1, 0, 1), set(2, 0, 2)]);
         let ours = edited(&base, &[set(1, 0, 10), set(2, 0, 20)]);
         let theirs = edited(&base, &[set(1, 1, 11), set(2, 0, 22)]);
-        let merged = merge_roots(&base, &ours, &theirs, true).unwrap();
+        let merged = merge([&base, &ours, &theirs], Merging::SETTLE, 1).unwrap();
         assert_eq!(merged.tables[&PLAIN].rows[&1], [(0, 10), (1, 11)].into());
         assert_eq!(merged.tables[&PLAIN].rows[&2], [(0, 22)].into());
         let lost = merged.first_open().unwrap();
-        assert_eq!(lost.loser, Some([(0, Some(20)), (1, None)].into()));
+        assert_eq!(lost.loser, Some(Version::Row([(0, Some(20)), (1, None)].into())));
         assert_eq!(merged.conflicts.len(), 1);
-        assert!(merge_roots(&base, &ours, &theirs, false).unwrap_err().contains("row 2"));
+        let parked = merge([&base, &ours, &theirs], Merging::PARK, 1).unwrap_err();
+        assert!(parked.contains("row 2"));
 
         // Resolved on one side, met again on the other: it stays resolved.
         let resolved = edited(&merged, &[Edit::Resolve]);
-        let again = merge_roots(&base, &resolved, &merged, true).unwrap();
+        let again = merge([&base, &resolved, &merged], Merging::SETTLE, 1).unwrap();
         assert!(again.conflicts.values().all(|resolved| *resolved));
+    }
+
+    #[test]
+    fn a_later_dispute_over_the_same_values_is_open() {
+        let base = edited(&Root::founding(), &[set(1, 0, 1)]);
+        let sides = [edited(&base, &[set(1, 0, 10)]), edited(&base, &[set(1, 0, 11)])];
+        let merged = merge([&base, &sides[0], &sides[1]], Merging::SETTLE, 1).unwrap();
+        let resolved = edited(&merged, &[Edit::Resolve, set(1, 0, 1)]);
+        assert_eq!(resolved.first_open(), None);
+        let sides = [edited(&resolved, &[set(1, 0, 10)]), edited(&resolved, &[set(1, 0, 11)])];
+        let merged = merge([&resolved, &sides[0], &sides[1]], Merging::SETTLE, 2).unwrap();
+        assert_eq!(merged.conflicts.len(), 2);
+        let open = merged.first_open().unwrap();
+        assert_eq!(open.compared_with, Some(CommitHash::from_bytes([2; 20])));
+        assert_eq!(open.loser, Some(Version::Row([(0, Some(10)), (1, None)].into())));
     }
 
     #[test]
@@ -197,22 +331,22 @@ mod tests {
         let unique = |key| Edit::Set { table: PARENT, key, column: 1, value: 7 };
         let base = Root::founding();
         let (ours, theirs) = (edited(&base, &[unique(1)]), edited(&base, &[unique(2)]));
-        let merged = merge_roots(&base, &ours, &theirs, true).unwrap();
+        let merged = merge([&base, &ours, &theirs], Merging::SETTLE, 1).unwrap();
         assert!(merged.violations().is_empty());
         assert_eq!(merged.tables[&PARENT].rows.keys().collect::<Vec<_>>(), [&2]);
         assert_eq!(merged.first_open().unwrap().kind, "unique");
     }
 
     #[test]
-    fn schemas_that_clash_are_impossible() {
+    fn by_column_definitions_that_clash_are_impossible() {
+        let by_column = Merging { is_total: false, ..Merging::SETTLE };
         let base = Root::founding();
         let drop = edited(&base, &[Edit::ToggleTable { table: PLAIN }]);
         let change = edited(&base, &[set(1, 0, 1)]);
-        assert!(merge_roots(&base, &drop, &change, true).unwrap_err().contains("dropped"));
+        assert!(merge([&base, &drop, &change], by_column, 1).unwrap_err().contains("dropped"));
         let column = |kind| edited(&base, &[Edit::AddColumn { table: 1, column: 7, kind }]);
-        assert!(
-            merge_roots(&base, &column(1), &column(2), true).unwrap_err().contains("two types")
-        );
-        assert_eq!(merge_roots(&base, &column(1), &column(1), true), Ok(column(1)));
+        let [a, b] = [column(1), column(2)];
+        assert!(merge([&base, &a, &b], by_column, 1).unwrap_err().contains("two types"));
+        assert_eq!(merge([&base, &a, &a], by_column, 1), Ok(a));
     }
 }

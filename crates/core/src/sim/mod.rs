@@ -6,10 +6,12 @@
 //! `docs/simulation.md`.
 
 pub mod checks;
+mod definitions;
+pub mod edit;
 pub mod engine;
 pub mod exhaustive;
 mod machine;
-mod merge;
+pub mod merge;
 mod network;
 pub mod options;
 pub mod regressions;

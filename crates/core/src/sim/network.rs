@@ -245,6 +245,9 @@ impl World {
             Happening::Pulled(_, from, heads) => self.end_pull(node, op, from, &heads, fails),
             Happening::Merged(_, merge) => {
                 let result = if fails { Err(()) } else { Ok(self.merge(node, merge)) };
+                if result.is_ok() {
+                    self.check_work(node, Some(&merge));
+                }
                 self.machines[node].node.handle_merged(now, op, result);
             }
             Happening::Moved(_, moving) => {

@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::root::{CHECKED, CHILD, Edit, PARENT, PLAIN, TABLES};
+use super::edit::{Edit, SchemaEdit};
+use super::merge::Merging;
+use super::root::{
+    CHECKED, CHILD, Column, Object, ObjectKind, PARENT, PLAIN, Preset, SMALL, Shape, TABLES, UPPER,
+};
 use crate::node::timers::Jitter;
 
 /// How peers know each other.
@@ -77,8 +81,11 @@ pub struct Options {
     pub steps: usize,
     /// How peers know each other.
     pub topology: Topology,
-    /// Whether conflicts are settled; else they park.
-    pub settles: bool,
+    /// What the engine does with what clashes.
+    pub merging: Merging,
+    /// Whether users change schemas in all ways that the model knows; else as real engines beside the
+    /// model are asked to.
+    pub schemas: bool,
     /// How many of a hundred messages are lost.
     pub loss_percent: u64,
     /// How many of a hundred adverts come twice.
@@ -105,7 +112,8 @@ impl Options {
             nodes,
             steps: 0,
             topology: Topology::Mesh,
-            settles: true,
+            merging: Merging::SETTLE,
+            schemas: false,
             loss_percent: 0,
             repeat_percent: 0,
             tail_percent: 0,
@@ -127,7 +135,7 @@ impl Options {
             1 => Topology::Star,
             _ => Topology::Mesh,
         };
-        options.settles = random.below(5) > 0;
+        options.merging = if random.below(5) > 0 { Merging::SETTLE } else { Merging::PARK };
         options.loss_percent = random.below(30);
         options.repeat_percent = random.below(20);
         options.tail_percent = random.below(10);
@@ -136,13 +144,17 @@ impl Options {
         options.engine_delay_max = 1 + random.below(100);
         options.pause_max = 1 + random.below(800);
         options.faults = Fault::ALL.into_iter().filter(|_| random.below(3) == 0).collect();
+        options.schemas = random.below(3) > 0;
         options
     }
 
     /// Draws a run that is small enough for real engines: many of them say more than long ones.
     pub fn small(seed: u64) -> Self {
         let drawn = Self::random(seed);
-        Self { nodes: 2 + drawn.nodes % 3, steps: 4 + drawn.steps % 12, ..drawn }
+        // The engines merge definitions by column so far.
+        let merging = Merging { is_total: false, ..drawn.merging };
+        let (nodes, steps) = (2 + drawn.nodes % 3, 4 + drawn.steps % 12);
+        Self { nodes, steps, merging, schemas: false, ..drawn }
     }
 
     /// Whether the run has this kind of trouble.
@@ -177,7 +189,7 @@ impl Options {
         let quiet = random.below(20) < 13;
         let faults: Vec<Fault> = self.faults.iter().copied().collect();
         if quiet || faults.is_empty() {
-            return Step::Commit { node, edits: random_edits(random), hours: self.hours(random) };
+            return Step::Commit { node, edits: self.edits(random), hours: self.hours(random) };
         }
         match faults[random.below(faults.len() as u64) as usize] {
             Fault::Partition | Fault::OneWay if random.below(3) == 0 => Step::Join,
@@ -190,8 +202,18 @@ impl Options {
             Fault::Absence => Step::Leave { node },
             Fault::Adversary => Step::Lie { to: node },
             Fault::Foreign if random.below(2) == 0 => Step::Dirty { node },
-            Fault::Foreign => Step::Foreign { node, edits: random_edits(random) },
+            Fault::Foreign => Step::Foreign { node, edits: self.edits(random) },
         }
+    }
+
+    fn edits(&self, random: &mut Jitter) -> Vec<Edit> {
+        let count = 1 + random.below(2);
+        let edit = |_| match self.schemas {
+            true if random.below(3) == 0 => Edit::Schema(schema_edit(random)),
+            true => in_any_table(random_edit(random), random),
+            false => random_edit(random),
+        };
+        (0..count).map(edit).collect()
     }
 
     /// By how many hours a wall clock is wrong.
@@ -277,10 +299,6 @@ impl fmt::Display for Step {
     }
 }
 
-fn random_edits(random: &mut Jitter) -> Vec<Edit> {
-    (0..=random.below(2)).map(|_| random_edit(random)).collect()
-}
-
 fn random_edit(random: &mut Jitter) -> Edit {
     let mut below = |bound: u64| random.below(bound) as u8;
     let (table, key) = (below(u64::from(TABLES)), below(6));
@@ -299,5 +317,59 @@ fn random_edit(random: &mut Jitter) -> Edit {
         16 => Edit::AddColumn { table, column: 2, kind: below(2) },
         17 => Edit::ToggleTable { table: PLAIN },
         _ => Edit::Resolve,
+    }
+}
+
+/// How many names there are beyond the tables with rules: tables, views and triggers contend for them.
+const NAMES: u64 = 4;
+
+fn any_name(random: &mut Jitter) -> u8 {
+    let name = PLAIN + random.below(NAMES) as u8;
+    if random.below(2) == 0 { name } else { name | UPPER }
+}
+
+/// Turns what would happen to the table without rules to one of several, in either letter case.
+fn in_any_table(edit: Edit, random: &mut Jitter) -> Edit {
+    match edit {
+        Edit::Set { table: PLAIN, key, column, value } => Edit::Set {
+            table: any_name(random),
+            key,
+            column: column + random.below(3) as u8,
+            value,
+        },
+        Edit::Delete { table: PLAIN, key } => Edit::Delete { table: any_name(random), key },
+        Edit::ToggleTable { .. } => Edit::ToggleTable { table: any_name(random) },
+        edit => edit,
+    }
+}
+
+fn schema_edit(random: &mut Jitter) -> SchemaEdit {
+    let name = any_name(random);
+    let table = if random.below(4) == 0 { random.below(u64::from(TABLES)) as u8 } else { name };
+    let column = random.below(5) as u8;
+    let kind = random.below(u64::from(SMALL) + 1) as u8;
+    let preset = match random.below(3) {
+        0 => Some(Preset::Literal(random.below(40) as u8)),
+        1 => Some(Preset::Evaluated),
+        _ => None,
+    };
+    let definition = Column { kind, preset };
+    match random.below(12) {
+        0 | 1 => {
+            let mut shape = Shape { columns: [(0, Column::default())].into(), ..Shape::default() };
+            shape.columns.insert(column, definition);
+            SchemaEdit::Create { table, shape }
+        }
+        2 => SchemaEdit::RenameCase { name },
+        3 | 4 => SchemaEdit::AddColumn { table, column, definition },
+        5 => SchemaEdit::DropColumn { table, column },
+        6 => SchemaEdit::Retype { table, column, kind },
+        7 => SchemaEdit::AddUnique { table, column },
+        8 => SchemaEdit::Drop { name },
+        kind => {
+            let kind = if kind < 11 { ObjectKind::View } else { ObjectKind::Trigger };
+            let target = PLAIN + random.below(NAMES) as u8;
+            SchemaEdit::Make { name, object: Object { kind, target, column: column % 2 } }
+        }
     }
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::checks::heal::{check_quiet, in_step};
+use super::edit::Edit;
 use super::options::Options;
-use super::root::{Edit, PLAIN};
+use super::root::PLAIN;
 use super::run::Report;
 use super::world::{Counts, World};
 

@@ -1,6 +1,8 @@
-//! What a database is at one commit in the model: tables with constraints, and the book of conflicts.
+//! What a database is at one commit in the model: tables with constraints, views and triggers, and the
+//! book of conflicts.
 //!
-//! The schema is fixed by number, so that a real engine can be given the same one:
+//! The founding commit makes four tables, so that a real engine can be given the same ones. Their rules
+//! go by number:
 //!
 //! | table | rule |
 //! |---|---|
@@ -9,9 +11,12 @@
 //! | 2 | column 0 is at most column 1 |
 //! | 3 | none; it is dropped and made again |
 //!
-//! A value that is absent is NULL, and NULL breaks no rule.
+//! A value that is absent is NULL, and NULL breaks no rule. Tables, views and triggers share one
+//! namespace, in which letter case makes no difference: a name is a number, and [`UPPER`] its case.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use crate::id::CommitHash;
 
 /// How many tables the founding commit makes.
 pub const TABLES: u8 = 4;
@@ -26,36 +31,158 @@ pub const PLAIN: u8 = 3;
 /// The column that some table has a rule on.
 const RULED: u8 = 1;
 
+/// The bit that says that a name is written in capitals.
+pub const UPPER: u8 = 0x80;
+/// The type of columns that hold small values only.
+pub const SMALL: u8 = 2;
+/// What a column of the type [`SMALL`] holds is below this.
+const SMALL_END: u8 = 50;
+
+/// Returns a name without its letter case: what decides whether two names are one.
+pub fn folded(name: u8) -> u8 {
+    name & !UPPER
+}
+
 /// A row: values by column; a column that is absent is NULL.
 pub type Row = BTreeMap<u8, u8>;
 
-/// A row as the book of conflicts writes it: every column of its table.
-pub type Version = BTreeMap<u8, Option<u8>>;
+/// A row as the book of conflicts writes it: every column of its table, or those that are meant.
+pub type Cells = BTreeMap<u8, Option<u8>>;
+
+/// What a new row has in a column that nobody gave a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Preset {
+    /// This value.
+    Literal(u8),
+    /// What an expression gives, evaluated on the machine that inserts.
+    Evaluated,
+}
+
+/// A column's definition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Column {
+    /// Its type.
+    pub kind: u8,
+    /// Its default; nothing is NULL.
+    pub preset: Option<Preset>,
+}
+
+impl Column {
+    /// A column without a default.
+    pub fn of(kind: u8) -> Self {
+        Self { kind, preset: None }
+    }
+
+    /// Whether the column can hold the value.
+    pub(super) fn fits(self, value: u8) -> bool {
+        self.kind != SMALL || value < SMALL_END
+    }
+
+    /// The default, if it is the same on every machine.
+    pub(super) fn literal(self) -> Option<u8> {
+        match self.preset {
+            Some(Preset::Literal(value)) => Some(value),
+            Some(Preset::Evaluated) | None => None,
+        }
+    }
+}
+
+/// A table's definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape {
+    /// The columns.
+    pub columns: BTreeMap<u8, Column>,
+    /// The columns in which no value comes twice, beside those that have that rule by number.
+    pub unique: BTreeSet<u8>,
+}
 
 /// A table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
-    /// The type of each column.
-    pub columns: BTreeMap<u8, u8>,
+    /// Its definition.
+    pub shape: Shape,
     /// Rows by key.
     pub rows: BTreeMap<u8, Row>,
 }
 
-/// A row version that lost, as `swarm_conflicts` keeps it.
+impl Table {
+    /// A table with the columns 0 and 1, and nothing in it.
+    pub(super) fn new() -> Self {
+        let columns = [0, 1].map(|column| (column, Column::default())).into();
+        Self { shape: Shape { columns, ..Shape::default() }, rows: BTreeMap::new() }
+    }
+
+    /// Writes a row out in full.
+    pub(super) fn cells(&self, row: &Row) -> Cells {
+        self.shape.columns.keys().map(|column| (*column, row.get(column).copied())).collect()
+    }
+
+    /// Whether every value is in a column that can hold it.
+    fn is_well_typed(&self) -> bool {
+        let columns = &self.shape.columns;
+        let fits = |(column, value): (&u8, &u8)| {
+            columns.get(column).is_some_and(|definition| definition.fits(*value))
+        };
+        self.rows.values().flatten().all(fits)
+    }
+}
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectKind {
+    /// A view, which shows one column.
+    View,
+    /// A trigger, which uses one column of what it is on, and goes with it.
+    Trigger,
+}
+
+/// A view or a trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    /// What it is.
+    pub kind: ObjectKind,
+    /// The table or view that it is on; the name without its letter case.
+    pub target: u8,
+    /// The column that it uses.
+    pub column: u8,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Definition {
+    /// A table.
+    Table(Shape),
+    /// A view or a trigger.
+    Object(Object),
+}
+
+/// A version of something, as the book of conflicts writes it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// Of a row, or of some of its cells.
+    Row(Cells),
+    /// Of a definition.
+    Definition(Definition),
+}
+
+/// A version that lost, as `swarm_conflicts` keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lost {
-    /// `row`, or the rule that was broken.
+    /// `row`, `cell`, `schema`, `object`, or the rule that was broken.
     pub kind: &'static str,
-    /// The table.
+    /// The table or object; the name without its letter case.
     pub table: u8,
-    /// The row's key.
-    pub key: u8,
+    /// The row's key; nothing for a definition.
+    pub key: Option<u8>,
     /// The version both sides started from.
     pub base: Option<Version>,
-    /// The version that lost; nothing where it was a deletion.
+    /// The version that lost; nothing if it was a deletion.
     pub loser: Option<Version>,
-    /// The version that stands; nothing where it is a deletion.
+    /// The version that stands; nothing if it is a deletion.
     pub winner: Option<Version>,
+    /// The commit that the merge compared its two sides with. It tells a later dispute over the same
+    /// values from this one. Nothing if the engine's records have no such thing.
+    pub compared_with: Option<CommitHash>,
 }
 
 /// The whole database at one commit.
@@ -63,69 +190,10 @@ pub struct Lost {
 pub struct Root {
     /// The tables.
     pub tables: BTreeMap<u8, Table>,
-    /// The rows of `swarm_conflicts`, named by their content; true where a person has settled it.
+    /// The views and triggers.
+    pub objects: BTreeMap<u8, Object>,
+    /// The rows of `swarm_conflicts`, named by their content; true if a person has resolved it.
     pub conflicts: BTreeMap<Lost, bool>,
-}
-
-/// A change that a user makes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Edit {
-    /// Sets one cell, and makes the row where there is none.
-    Set {
-        /// The table.
-        table: u8,
-        /// The row.
-        key: u8,
-        /// The column.
-        column: u8,
-        /// The new value.
-        value: u8,
-    },
-    /// Deletes a row.
-    Delete {
-        /// The table.
-        table: u8,
-        /// The row.
-        key: u8,
-    },
-    /// Adds a column.
-    AddColumn {
-        /// The table.
-        table: u8,
-        /// The new column.
-        column: u8,
-        /// Its type.
-        kind: u8,
-    },
-    /// Drops a table, or makes it where it was dropped.
-    ToggleTable {
-        /// The table.
-        table: u8,
-    },
-    /// Settles the first open conflict.
-    Resolve,
-}
-
-/// What came of an edit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
-    /// The database is another one now.
-    Changed,
-    /// There was nothing to change.
-    Unchanged,
-    /// It breaks a rule; nothing changed.
-    Refused,
-}
-
-impl Table {
-    fn new() -> Self {
-        Self { columns: [(0, 0), (1, 0)].into(), rows: BTreeMap::new() }
-    }
-
-    /// Writes a row out in full.
-    pub fn version(&self, row: &Row) -> Version {
-        self.columns.keys().map(|column| (*column, row.get(column).copied())).collect()
-    }
 }
 
 impl Root {
@@ -135,88 +203,130 @@ impl Root {
         Self { tables, ..Self::default() }
     }
 
-    /// The first open conflict, which is what [`Edit::Resolve`] settles.
+    /// The first open conflict, which is what [`Edit::Resolve`](super::edit::Edit::Resolve) resolves.
     pub fn first_open(&self) -> Option<&Lost> {
         self.conflicts.iter().find(|(_, resolved)| !**resolved).map(|(lost, _)| lost)
     }
 
-    /// Makes a change, as far as there is something to change and the rules allow it.
-    pub fn apply(&mut self, edit: &Edit) -> Applied {
-        let mut changed = self.clone();
-        changed.change(edit);
-        if changed == *self {
-            return Applied::Unchanged;
-        }
-        if !changed.violations().is_empty() {
-            return Applied::Refused;
-        }
-        *self = changed;
-        Applied::Changed
+    /// The table with this name, in whatever letter case.
+    pub fn table(&self, name: u8) -> Option<&Table> {
+        self.tables.get(&folded(name)).or_else(|| self.tables.get(&(name | UPPER)))
     }
 
-    fn change(&mut self, edit: &Edit) {
-        match *edit {
-            Edit::Set { table, key, column, value } => {
-                if let Some(table) = self.tables.get_mut(&table)
-                    && table.columns.contains_key(&column)
-                {
-                    table.rows.entry(key).or_default().insert(column, value);
-                }
-            }
-            Edit::Delete { table, key } => {
-                self.tables.get_mut(&table).and_then(|table| table.rows.remove(&key));
-            }
-            Edit::AddColumn { table, column, kind } => {
-                if let Some(table) = self.tables.get_mut(&table) {
-                    table.columns.entry(column).or_insert(kind);
-                }
-            }
-            Edit::ToggleTable { table } => {
-                if self.tables.remove(&table).is_none() {
-                    self.tables.insert(table, Table::new());
-                }
-            }
-            Edit::Resolve => {
-                if let Some(open) = self.conflicts.values_mut().find(|resolved| !**resolved) {
-                    *open = true;
-                }
-            }
-        }
+    pub(super) fn table_mut(&mut self, name: u8) -> Option<&mut Table> {
+        let spelled =
+            if self.tables.contains_key(&folded(name)) { folded(name) } else { name | UPPER };
+        self.tables.get_mut(&spelled)
+    }
+
+    /// The view or trigger with this name, in whatever letter case.
+    pub(super) fn object(&self, name: u8) -> Option<&Object> {
+        self.objects.get(&folded(name)).or_else(|| self.objects.get(&(name | UPPER)))
+    }
+
+    /// What a name stands for, in whatever letter case.
+    pub(super) fn definition(&self, name: u8) -> Option<Definition> {
+        let table = self.table(name).map(|table| Definition::Table(table.shape.clone()));
+        table.or_else(|| self.object(name).copied().map(Definition::Object))
+    }
+
+    /// All names, each as it is written.
+    pub(super) fn names(&self) -> impl Iterator<Item = u8> + '_ {
+        self.tables.keys().chain(self.objects.keys()).copied()
     }
 
     /// The rows that break a rule, by table and key, and which: of several the first by name.
     pub fn violations(&self) -> BTreeMap<(u8, u8), &'static str> {
-        let mut found = BTreeMap::new();
-        let rows = |table: u8| self.tables.get(&table).into_iter().flat_map(|table| &table.rows);
-        let mut seen: BTreeMap<u8, u8> = BTreeMap::new();
-        for (key, row) in rows(PARENT) {
-            let Some(value) = row.get(&RULED) else { continue };
-            if let Some(other) = seen.insert(*value, *key) {
-                found.insert((PARENT, other), "unique");
-                found.insert((PARENT, *key), "unique");
+        let mut found: BTreeMap<(u8, u8), &'static str> = BTreeMap::new();
+        let mut break_rule = |place, rule: &'static str| {
+            let known = found.entry(place).or_insert(rule);
+            *known = rule.min(*known);
+        };
+        for name in self.tables.keys().map(|name| folded(*name)) {
+            for column in self.unique(name) {
+                let mut seen: BTreeMap<u8, u8> = BTreeMap::new();
+                for (key, row) in self.rows(name) {
+                    let Some(value) = row.get(&column) else { continue };
+                    if let Some(other) = seen.insert(*value, *key) {
+                        break_rule((name, other), "unique");
+                        break_rule((name, *key), "unique");
+                    }
+                }
             }
         }
-        let parents: BTreeSet<u8> = rows(PARENT).map(|(key, _)| *key).collect();
-        for (key, row) in rows(CHILD) {
+        let parents: BTreeSet<u8> = self.rows(PARENT).map(|(key, _)| *key).collect();
+        for (key, row) in self.rows(CHILD) {
             if row.get(&RULED).is_some_and(|parent| !parents.contains(parent)) {
-                found.insert((CHILD, *key), "foreign key");
+                break_rule((CHILD, *key), "foreign key");
             }
         }
-        for (key, row) in rows(CHECKED) {
+        for (key, row) in self.rows(CHECKED) {
             if let (Some(low), Some(high)) = (row.get(&0), row.get(&1))
                 && low > high
             {
-                found.insert((CHECKED, *key), "check");
+                break_rule((CHECKED, *key), "check");
             }
         }
         found
     }
 
+    /// The columns of a table in which no value comes twice.
+    fn unique(&self, name: u8) -> BTreeSet<u8> {
+        let unique = self.table(name).into_iter().flat_map(|table| &table.shape.unique).copied();
+        unique.chain((name == PARENT).then_some(RULED)).collect()
+    }
+
+    fn rows(&self, name: u8) -> impl Iterator<Item = (&u8, &Row)> {
+        self.table(name).into_iter().flat_map(|table| &table.rows)
+    }
+
     /// The other rows of a table that `row` cannot stand beside.
-    pub(super) fn colliders(&self, table: u8, row: &Row) -> Vec<u8> {
-        let Some(value) = row.get(&RULED).filter(|_| table == PARENT) else { return Vec::new() };
-        let rows = self.tables.get(&table).into_iter().flat_map(|table| &table.rows);
-        rows.filter(|(_, other)| other.get(&RULED) == Some(value)).map(|(key, _)| *key).collect()
+    pub(super) fn colliders(&self, name: u8, row: &Row) -> Vec<u8> {
+        let unique = self.unique(name);
+        let shared = |other: &Row| {
+            let same =
+                |column| row.get(column).is_some_and(|value| other.get(column) == Some(value));
+            unique.iter().any(same)
+        };
+        self.rows(name).filter(|(_, other)| shared(other)).map(|(key, _)| *key).collect()
+    }
+
+    /// The views and triggers that cannot work: what they use is not there.
+    pub(super) fn broken(&self) -> Vec<u8> {
+        let works = |object: &Object| {
+            // A view may be on a view; as many steps as there are objects lead round a circle.
+            let mut at = *object;
+            for _ in 0..=self.objects.len() {
+                if let Some(table) = self.table(at.target) {
+                    return table.shape.columns.contains_key(&at.column);
+                }
+                match self.object(at.target) {
+                    Some(below) if below.kind == ObjectKind::View && below.column == at.column => {
+                        at = *below;
+                    }
+                    _ => return false,
+                }
+            }
+            false
+        };
+        let broken = self.objects.iter().filter(|(_, object)| !works(object));
+        broken.map(|(name, _)| *name).collect()
+    }
+
+    /// Says why no engine could hold this database, if so.
+    pub(super) fn fault(&self) -> Option<String> {
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.names().find(|name| !names.insert(folded(*name))) {
+            return Some(format!("the name {} comes twice", folded(twice)));
+        }
+        if let Some(name) = self.broken().first() {
+            return Some(format!("object {name:#x} cannot work: {:?}", self.objects[name]));
+        }
+        if let Some((name, table)) = self.tables.iter().find(|(_, table)| !table.is_well_typed()) {
+            return Some(format!("table {name:#x} holds what does not fit: {table:?}"));
+        }
+        let violations = self.violations();
+        (!violations.is_empty()).then(|| format!("rows break rules: {violations:?}"))
     }
 
     /// Feeds the whole content to a hash.
@@ -224,51 +334,59 @@ impl Root {
         let mut bytes = Vec::new();
         for (name, table) in &self.tables {
             bytes.extend([0xf0, *name]);
-            bytes.extend(table.columns.iter().flat_map(|(column, kind)| [*column, *kind]));
+            digest_shape(&table.shape, &mut bytes);
             for (key, row) in &table.rows {
                 bytes.extend([0xf1, *key]);
                 bytes.extend(row.iter().flat_map(|(column, value)| [*column, *value]));
             }
         }
+        for (name, object) in &self.objects {
+            bytes.extend([0xf4, *name]);
+            digest_object(object, &mut bytes);
+        }
         for (lost, resolved) in &self.conflicts {
-            bytes.extend([0xf2, u8::from(*resolved), lost.table, lost.key]);
+            bytes.extend([0xf2, u8::from(*resolved), lost.table]);
+            bytes.extend(lost.key.map_or([0, 0], |key| [1, key]));
             bytes.extend(lost.kind.as_bytes());
+            bytes.extend(lost.compared_with.iter().flat_map(|commit| commit.as_bytes()));
             for version in [&lost.base, &lost.loser, &lost.winner] {
                 bytes.push(0xf3);
-                let cells = version.iter().flatten();
-                bytes.extend(cells.flat_map(|(column, value)| match value {
-                    Some(value) => [*column, 1, *value],
-                    None => [*column, 0, 0],
-                }));
+                match version {
+                    None => {}
+                    Some(Version::Row(cells)) => {
+                        bytes.extend(cells.iter().flat_map(|(column, value)| match value {
+                            Some(value) => [*column, 1, *value],
+                            None => [*column, 0, 0],
+                        }));
+                    }
+                    Some(Version::Definition(Definition::Table(shape))) => {
+                        bytes.push(0xf5);
+                        digest_shape(shape, &mut bytes);
+                    }
+                    Some(Version::Definition(Definition::Object(object))) => {
+                        bytes.push(0xf6);
+                        digest_object(object, &mut bytes);
+                    }
+                }
             }
         }
         hasher.update(&bytes);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn set(table: u8, key: u8, column: u8, value: u8) -> Edit {
-        Edit::Set { table, key, column, value }
-    }
-
-    #[test]
-    fn rules_are_kept() {
-        let mut root = Root::founding();
-        let check = |root: &mut Root, edit, expected| {
-            assert_eq!(root.apply(&edit), expected, "{edit:?}");
+fn digest_shape(shape: &Shape, bytes: &mut Vec<u8>) {
+    for (number, column) in &shape.columns {
+        let preset = match column.preset {
+            None => [0, 0],
+            Some(Preset::Literal(value)) => [1, value],
+            Some(Preset::Evaluated) => [2, 0],
         };
-        check(&mut root, set(PARENT, 1, 1, 7), Applied::Changed);
-        check(&mut root, set(PARENT, 1, 1, 7), Applied::Unchanged);
-        check(&mut root, set(PARENT, 2, 1, 7), Applied::Refused);
-        check(&mut root, set(CHILD, 1, 1, 2), Applied::Refused);
-        check(&mut root, set(CHILD, 1, 1, 1), Applied::Changed);
-        check(&mut root, Edit::Delete { table: PARENT, key: 1 }, Applied::Refused);
-        check(&mut root, set(CHECKED, 1, 0, 5), Applied::Changed);
-        check(&mut root, set(CHECKED, 1, 1, 4), Applied::Refused);
-        check(&mut root, Edit::Resolve, Applied::Unchanged);
-        assert!(root.violations().is_empty());
+        bytes.extend([*number, column.kind, preset[0], preset[1]]);
     }
+    bytes.push(0xf7);
+    bytes.extend(&shape.unique);
+}
+
+fn digest_object(object: &Object, bytes: &mut Vec<u8>) {
+    bytes.extend([u8::from(object.kind == ObjectKind::View), object.target, object.column]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::checks::Failure;
 use super::checks::heal::check_after_heal;
-use super::options::{Options, Step};
+use super::options::{Fault, Options, Step};
 use super::twin::Twin;
 use super::world::{Counts, World};
 use crate::mutant::{self, Mutant};
@@ -80,9 +80,21 @@ pub fn run_with(
     report
 }
 
-/// Looks for the first seed below `seeds` that finds a wrong version of the rules.
+/// Looks for the first seed below `seeds` that finds a wrong version of the rules. Runs that cannot show
+/// it, because they park nothing or have no liar, are left out.
 pub fn hunt(wrong: Mutant, seeds: u64) -> Option<(u64, Failure)> {
-    let found = |seed| run(&Options::random(seed)).failure.map(|failure| (seed, failure));
+    let found = |seed| {
+        let options = Options::random(seed);
+        let can_show = match wrong {
+            Mutant::GreedyFromFirst | Mutant::StoreWrittenLate | Mutant::BaseInPart => {
+                !options.merging.is_always_possible()
+            }
+            Mutant::RejectedFromAll => options.has(Fault::Adversary),
+            _ => true,
+        };
+        let failure = can_show.then(|| run(&options).failure)?;
+        failure.map(|failure| (seed, failure))
+    };
     mutant::with(Some(wrong), || (0..seeds).find_map(found))
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::merge::RowConflict;
-use super::root::{Lost, Root, Row};
+use super::merge::{RowConflict, TheirRows};
+use super::root::{Lost, Root, Row, Version};
 
 /// After this many passes theirs' versions are no longer put in: then rows only go, and so it ends.
 const ADOPTING_PASSES: usize = 8;
@@ -11,16 +11,16 @@ const ADOPTING_PASSES: usize = 8;
 /// A merge that is being settled.
 pub(super) struct Settlement<'a> {
     merged: &'a mut Root,
-    theirs: &'a Root,
+    theirs: &'a BTreeMap<u8, TheirRows>,
     /// What was recorded so far.
     pub(super) lost: Vec<Lost>,
 }
 
-/// What a row is to become: what it is in theirs, where it is there.
+/// What a row is to become: what it is in theirs, if it is there.
 type Want = (u8, Option<Row>);
 
 impl<'a> Settlement<'a> {
-    pub(super) fn new(merged: &'a mut Root, theirs: &'a Root) -> Self {
+    pub(super) fn new(merged: &'a mut Root, theirs: &'a BTreeMap<u8, TheirRows>) -> Self {
         Self { merged, theirs, lost: Vec::new() }
     }
 
@@ -28,7 +28,7 @@ impl<'a> Settlement<'a> {
     pub(super) fn settle_rows(&mut self, conflicts: Vec<RowConflict>) {
         let mut tables: BTreeMap<u8, Vec<Want>> = BTreeMap::new();
         for conflict in conflicts {
-            if let Some(table) = self.merged.tables.get(&conflict.table) {
+            if let Some(table) = self.merged.table(conflict.table) {
                 self.lost.push(conflict.lost(table));
             }
             tables.entry(conflict.table).or_default().push((conflict.key, conflict.theirs));
@@ -38,7 +38,7 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// Settles what breaks a rule, in passes: first theirs' versions are put in, and where that
+    /// Settles what breaks a rule, in passes: first theirs' versions are put in, and when that
     /// changes nothing the rows go.
     pub(super) fn settle_violations(&mut self) {
         for pass in 0.. {
@@ -130,23 +130,24 @@ impl<'a> Settlement<'a> {
 
     /// The row as it is in theirs; columns that theirs does not have keep their value.
     fn theirs(&self, table: u8, key: u8, current: &Row) -> Option<Row> {
-        let there = self.theirs.tables.get(&table)?;
+        let there = self.theirs.get(&table)?;
         let mut row = there.rows.get(&key)?.clone();
-        let kept = current.iter().filter(|(column, _)| !there.columns.contains_key(column));
+        row.retain(|column, _| there.columns.contains(column));
+        let kept = current.iter().filter(|(column, _)| !there.columns.contains(column));
         row.extend(kept.map(|(column, value)| (*column, *value)));
         Some(row)
     }
 
     fn row(&self, table: u8, key: u8) -> Option<Row> {
-        self.merged.tables.get(&table)?.rows.get(&key).cloned()
+        self.merged.table(table)?.rows.get(&key).cloned()
     }
 
     fn delete(&mut self, table: u8, key: u8) {
-        self.merged.tables.get_mut(&table).and_then(|table| table.rows.remove(&key));
+        self.merged.table_mut(table).and_then(|table| table.rows.remove(&key));
     }
 
     fn insert(&mut self, table: u8, key: u8, row: Row) {
-        self.merged.tables.get_mut(&table).and_then(|table| table.rows.insert(key, row));
+        self.merged.table_mut(table).and_then(|table| table.rows.insert(key, row));
     }
 
     fn record(
@@ -157,8 +158,10 @@ impl<'a> Settlement<'a> {
         loser: &Row,
         winner: Option<&Row>,
     ) {
-        let Some(shape) = self.merged.tables.get(&table) else { return };
-        let (loser, winner) = (shape.version(loser), winner.map(|row| shape.version(row)));
-        self.lost.push(Lost { kind, table, key, base: None, loser: Some(loser), winner });
+        let Some(shape) = self.merged.table(table) else { return };
+        let version = |row: &Row| Version::Row(shape.cells(row));
+        let (loser, winner) = (Some(version(loser)), winner.map(version));
+        let (key, base, compared_with) = (Some(key), None, None);
+        self.lost.push(Lost { kind, table, key, base, loser, winner, compared_with });
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Debug;
 
+use super::edit::Edit;
 use super::engine::Saying;
-use super::root::{Edit, Root};
+use super::root::Root;
 use crate::commit::Merge;
 use crate::id::CommitHash;
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::checks::{Checks, Failure};
+use super::edit::Edit;
 use super::engine::{Saying, Store};
 use super::machine::{Machine, Move, Twins, peer_id};
 use super::network::Happening;
 use super::options::{Fault, Options, Step};
-use super::root::{Edit, Root};
+use super::root::Root;
 use super::twin::Twin;
 use crate::commit::Merge;
 use crate::fold::MergeResult;
@@ -114,8 +115,9 @@ impl World {
         let founding = store.commit(&[], &saying, Root::founding(), name);
         let founding = store.get(&founding).expect("because it was just made").clone();
         let count = options.machines();
-        let mut machines: Vec<Machine> =
-            (0..count).map(|n| Machine::new(n, random.next(), &founding)).collect();
+        let mut machines: Vec<Machine> = (0..count)
+            .map(|n| Machine::new(n, random.next(), options.merging, &founding))
+            .collect();
         for (a, machine) in machines.iter_mut().enumerate() {
             let liar = |n| n >= options.nodes;
             let known =
@@ -407,11 +409,8 @@ impl World {
     }
 
     pub(super) fn merge(&mut self, node: usize, merge: Merge) -> MergeResult {
-        let settles = self.options.settles;
-        let result = self.machines[node].merge(merge, settles, &mut self.twins);
-        if let Ok(merged) = &result {
-            self.check_merge(node, *merged);
-        }
+        let result = self.machines[node].merge(merge, &mut self.twins);
+        self.check_merge(node, &result);
         result
     }
 

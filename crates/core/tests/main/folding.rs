@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doltswarm_core::commit::UserCommit;
+use doltswarm_core::commit::{ConflictPolicy, UserCommit};
 use doltswarm_core::fold::Parked;
 use doltswarm_core::limits::{DIRTY_RETRY_DELAY, FOLD_RESTARTS_MAX};
 use doltswarm_core::node::{Event, MoveResult, OpId, Output};
@@ -11,8 +11,12 @@ use crate::rig::{FOUNDING, Rig, commit, hash, hashes, merged, restored};
 
 /// A node that has just learned of heads 5 and 6; its main is at 5.
 fn two_heads() -> (Rig, OpId) {
+    two_heads_under(ConflictPolicy::Settle)
+}
+
+fn two_heads_under(policy: ConflictPolicy) -> (Rig, OpId) {
     let commits = [commit(5, &[FOUNDING]), commit(6, &[FOUNDING])];
-    let mut rig = Rig::restored(restored(&commits, hash(5), &[5]));
+    let mut rig = Rig::under(policy, restored(&commits, hash(5), &[5]));
     let op = rig.expect_merge(hash(5), hash(6));
     (rig, op)
 }
@@ -71,7 +75,7 @@ fn a_node_that_starts_on_its_fold_does_nothing() {
 
 #[test]
 fn an_impossible_merge_parks_the_lower_head_until_it_is_built_on() {
-    let (mut rig, op) = two_heads();
+    let (mut rig, op) = two_heads_under(ConflictPolicy::Park);
     rig.merge_result(op, Err("table t is dropped".into()));
     let outputs = rig.outputs();
     assert_eq!(outputs[0], Output::SetParked { heads: hashes(&[5]) });
@@ -95,6 +99,21 @@ fn an_impossible_merge_parks_the_lower_head_until_it_is_built_on() {
     rig.local_commit(8, &[5, 7]);
     assert_eq!(rig.outputs(), [Output::SetParked { heads: vec![] }]);
     assert!(rig.node.is_settled() && rig.node.parked().is_empty());
+}
+
+#[test]
+fn an_impossible_merge_is_retried_under_settle() {
+    let (mut rig, mut op) = two_heads();
+    for pause in [150, 300, 600] {
+        rig.merge_result(op, Err("table t is dropped".into()));
+        rig.assert_idle();
+        assert!(rig.node.memory().is_empty() && rig.node.parked().is_empty());
+        rig.advance(Duration::from_millis(pause));
+        op = rig.expect_merge(hash(5), hash(6));
+    }
+    rig.merge_result(op, Ok(merged(hash(5), hash(6))));
+    settle(&mut rig);
+    assert_eq!(rig.node.main(), merged(hash(5), hash(6)));
 }
 
 #[test]

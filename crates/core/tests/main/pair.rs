@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use doltswarm_core::commit::UserCommit;
+use doltswarm_core::commit::{ConflictPolicy, UserCommit};
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::message::AdvertReply;
 use doltswarm_core::node::{MoveResult, Node, NodeConfig, Output, PullError};
@@ -23,7 +23,8 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let node = |n| {
-            let config = NodeConfig { me: peer(n), seed: u64::from(n) };
+            let policy = ConflictPolicy::Settle;
+            let config = NodeConfig { me: peer(n), seed: u64::from(n), policy };
             Node::new(config, restored(&[], hash(FOUNDING), &[FOUNDING]), Time::ZERO)
         };
         let nodes = [node(0), node(1)];

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doltswarm_core::commit::UserCommit;
+use doltswarm_core::commit::{ConflictPolicy, UserCommit};
 use doltswarm_core::fold::{MergeMemory, MergeResult};
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
@@ -69,8 +69,12 @@ impl Rig {
     }
 
     pub(crate) fn restored(restored: Restored) -> Self {
+        Self::under(ConflictPolicy::Settle, restored)
+    }
+
+    pub(crate) fn under(policy: ConflictPolicy, restored: Restored) -> Self {
         let now = Time::from_millis(1_000);
-        let node = Node::new(NodeConfig { me: peer(0), seed: 1 }, restored, now);
+        let node = Node::new(NodeConfig { me: peer(0), seed: 1, policy }, restored, now);
         Self { node, now, events: vec![], outputs: vec![] }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use doltswarm_core::commit::ConflictPolicy;
 use doltswarm_core::fold::MergeMemory;
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
@@ -30,7 +31,9 @@ impl Recovered {
     pub(super) fn into_node(self, me: PeerId, seed: u64, peers: Vec<PeerId>) -> Node {
         let Self { graph, memory, main, included } = self;
         let restored = Restored { graph, memory, main, included, peers };
-        Node::new(NodeConfig { me, seed }, restored, Time::ZERO)
+        // The engines still answer that a merge is impossible under either policy: such a head is parked.
+        let policy = ConflictPolicy::Park;
+        Node::new(NodeConfig { me, seed, policy }, restored, Time::ZERO)
     }
 
     pub(super) fn known(&self, shared: &Arc<Shared>) -> BTreeMap<PeerId, Known> {

@@ -12,9 +12,10 @@ use doltswarm::engine::{
 use doltswarm_core::commit::{ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::{ChunkHash, CommitHash};
 use doltswarm_core::sim::Options;
+use doltswarm_core::sim::edit::Applied;
 use doltswarm_core::sim::engine::Saying;
 use doltswarm_core::sim::options::Fault;
-use doltswarm_core::sim::root::{Applied, Root};
+use doltswarm_core::sim::root::Root;
 use doltswarm_core::sim::twin::{Twin, Work};
 use tempfile::TempDir;
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use doltswarm::Value;
 use doltswarm::engine::Reader;
 use doltswarm_core::commit::EngineKind;
+use doltswarm_core::sim::edit::Edit;
 use doltswarm_core::sim::root::{
-    CHECKED, CHILD, Edit, Lost, PARENT, Root, Row, TABLES, Table, Version,
+    CHECKED, CHILD, Column, Lost, PARENT, Root, Row, TABLES, Table, Version,
 };
 
 const ROWS_MAX: usize = 10_000;
@@ -45,6 +46,7 @@ pub(crate) fn statement(root: &Root, edit: &Edit, reader: &mut dyn Reader) -> St
             format!("DROP TABLE t{table}")
         }
         Edit::ToggleTable { table } => create(table),
+        Edit::Schema(ref edit) => panic!("{edit:?}: histories have no such edits"),
         Edit::Resolve => {
             let open = root.first_open().expect("the model settles what is open");
             let (id, ..) = conflicts(reader)
@@ -88,7 +90,7 @@ fn read_table(reader: &mut dyn Reader, kind: EngineKind, name: &str) -> Table {
         let column = text(&row[0]).strip_prefix('c').map(|number| number.parse().unwrap());
         columns.push(column);
         let kind = u8::from(text(&row[1]).eq_ignore_ascii_case("text"));
-        table.columns.extend(column.map(|column| (column, kind)));
+        table.shape.columns.extend(column.map(|column| (column, Column::of(kind))));
     }
     for values in rows(reader, &format!("SELECT * FROM {name}")) {
         let (mut key, mut cells) = (None, Row::new());
@@ -114,10 +116,11 @@ fn conflicts(reader: &mut dyn Reader) -> Vec<(String, Lost, bool)> {
         let lost = Lost {
             kind: kind.unwrap_or_else(|| panic!("a conflict of the kind {:?}", row[1])),
             table: text(&row[2])[1..].parse().unwrap(),
-            key: key["id"],
+            key: Some(key["id"]),
             base: version(&row[4]),
             loser: version(&row[5]),
             winner: version(&row[6]),
+            compared_with: None,
         };
         (text(&row[0]).to_owned(), lost, text(&row[7]) == "resolved")
     };
@@ -136,7 +139,7 @@ fn version(value: &Value) -> Option<Version> {
         };
         Some((column, value))
     };
-    Some(cells.into_iter().filter_map(cell).collect())
+    Some(Version::Row(cells.into_iter().filter_map(cell).collect()))
 }
 
 fn rows(reader: &mut dyn Reader, sql: &str) -> Vec<Vec<Value>> {

@@ -10,7 +10,8 @@ usage: sim [--seeds N] [--from SEED] [--jobs N]    run N seeds (10000), from SEE
                                                    shortest run found that fails alike
        sim --exhaustive [NAME] [--states N]        search small swarms for everything that can happen,
                                                    up to N states each (50000000)
-       sim --mutants [--seeds N] [--exhaustive]    the seed, or the search, that finds each wrong version
+       sim --mutants [NAME] [--seeds N]            the seed that finds each wrong version, or one of them
+       sim --mutants --exhaustive [--states N]     the search that finds each
        sim --table                                 counters of calm swarms by number of peers
        sim --scale [PEERS]                         messages for each commit, by peers and writers
 
@@ -35,7 +36,7 @@ pub(crate) enum Mode {
     Seeds,
     Seed(u64),
     Exhaustive(Option<String>),
-    Mutants { by_search: bool },
+    Mutants { by_search: bool, name: Option<String> },
     Table,
     Scale(usize),
     Help,
@@ -74,17 +75,17 @@ pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Arguments, St
             "--scale" => parsed.mode = Mode::Scale(number()? as usize),
             "--exhaustive" => {
                 parsed.mode = match parsed.mode {
-                    Mode::Mutants { .. } => Mode::Mutants { by_search: true },
+                    Mode::Mutants { name, .. } => Mode::Mutants { by_search: true, name },
                     _ => Mode::Exhaustive(value),
                 }
+            }
+            "--mutants" => {
+                let by_search = matches!(parsed.mode, Mode::Exhaustive(_));
+                parsed.mode = Mode::Mutants { by_search, name: value };
             }
             _ if value.is_some() => return Err(unexpected(&value.unwrap_or_default())),
             "--trace" => parsed.trace = true,
             "--shrink" => parsed.shrink = true,
-            "--mutants" => {
-                let by_search = matches!(parsed.mode, Mode::Exhaustive(_));
-                parsed.mode = Mode::Mutants { by_search };
-            }
             "--table" => parsed.mode = Mode::Table,
             "--help" | "-h" => parsed.mode = Mode::Help,
             _ => return Err(unexpected(&word)),

@@ -7,7 +7,7 @@ mod exhaustive;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arguments::{Arguments, Mode, USAGE};
@@ -30,8 +30,8 @@ fn main() -> ExitCode {
         Mode::Seeds => return run_all(&arguments),
         Mode::Seed(seed) => return replay(*seed, &arguments),
         Mode::Exhaustive(name) => return exhaustive::search(name.as_deref(), &arguments),
-        Mode::Mutants { by_search: true } => return exhaustive::hunt(arguments.states),
-        Mode::Mutants { by_search: false } => return hunt_all(arguments.seeds),
+        Mode::Mutants { by_search: true, .. } => return exhaustive::hunt(arguments.states),
+        Mode::Mutants { name, .. } => return hunt_all(name.as_deref(), &arguments),
         Mode::Table => say(&calm_table(&[3, 8, 30, 100])),
         Mode::Scale(peers) => say(&scale::table(*peers)),
         Mode::Help => say(USAGE),
@@ -73,22 +73,28 @@ fn explain(seed: u64) {
     ));
 }
 
-/// Looks for a seed that finds each wrong version.
-fn hunt_all(seeds: u64) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
-    for wrong in Mutant::ALL {
-        match hunt(wrong, seeds) {
-            Some((seed, failure)) => {
-                let text: String = failure.to_string().chars().take(100).collect();
-                say(&format!("| {wrong:?} | {seed} | {text} |"));
-            }
-            None => {
-                say(&format!("| {wrong:?} | not found in {seeds} seeds | |"));
-                code = ExitCode::FAILURE;
-            }
+/// Looks for a seed that finds each wrong version, or the one with this name.
+fn hunt_all(name: Option<&str>, arguments: &Arguments) -> ExitCode {
+    let is_meant = |wrong: &Mutant| name.is_none_or(|name| format!("{wrong:?}") == name);
+    let wrong: Vec<Mutant> = Mutant::ALL.into_iter().filter(is_meant).collect();
+    let (next, missed) = (AtomicUsize::new(0), AtomicBool::new(wrong.is_empty()));
+    let seeds = arguments.seeds;
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.jobs {
+            scope.spawn(|| {
+                while let Some(wrong) = wrong.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Some((seed, failure)) = hunt(*wrong, seeds) {
+                        let text: String = failure.to_string().chars().take(100).collect();
+                        say(&format!("| {wrong:?} | {seed} | {text} |"));
+                    } else {
+                        say(&format!("| {wrong:?} | not found in {seeds} seeds | |"));
+                        missed.store(true, Ordering::Relaxed);
+                    }
+                }
+            });
         }
-    }
-    code
+    });
+    if missed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn run_all(arguments: &Arguments) -> ExitCode {

@@ -6,9 +6,10 @@
 //! into [`heal`].
 
 pub mod heal;
+mod kept;
 mod naive;
-mod rows;
 pub(super) mod rules;
+mod work;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +17,11 @@ use std::fmt;
 
 use super::machine::number;
 use super::world::World;
+use crate::fold::MergeResult;
 use crate::id::CommitHash;
 use crate::node::Event;
 use rules::{Folds, Verdict};
+use work::Work;
 
 /// A rule that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,7 @@ pub(super) struct Checks {
     acknowledged: BTreeMap<usize, BTreeSet<CommitHash>>,
     everyone: BTreeSet<CommitHash>,
     folds: Folds,
+    work: BTreeMap<usize, Work>,
     /// What each node looked like when it was last checked.
     seen: BTreeMap<usize, Look>,
 }
@@ -70,6 +74,7 @@ impl Checks {
             acknowledged: BTreeMap::new(),
             everyone: BTreeSet::from([founding]),
             folds: Folds::default(),
+            work: BTreeMap::new(),
             seen: BTreeMap::new(),
         }
     }
@@ -93,6 +98,7 @@ impl World {
             if !self.is_honest(node) || self.failure.is_some() {
                 continue;
             }
+            self.check_work(node, None);
             let machine = &self.machines[node];
             let look = Look {
                 main: machine.main,
@@ -104,10 +110,12 @@ impl World {
             if self.checks.seen.get(&node) != Some(&look) {
                 let (checks, options) = (&mut self.checks, &self.options);
                 let own = checks.acknowledged.entry(node).or_default();
-                let mut verdict = rules::heads(machine).and(rules::own_kept(machine, own));
+                let mut verdict = rules::heads(machine)
+                    .and(rules::own_kept(machine, own))
+                    .and(rules::nothing_parks(machine, options.merging));
                 if look.is_settled {
                     let is_named = self.twins.is_some();
-                    verdict = verdict.and(checks.folds.check(machine, options.settles, is_named));
+                    verdict = verdict.and(checks.folds.check(machine, options.merging, is_named));
                 }
                 checks.seen.insert(node, look);
                 self.take(verdict);
@@ -115,9 +123,9 @@ impl World {
         }
     }
 
-    /// Checks a merge that a node's engine made.
-    pub(super) fn check_merge(&mut self, node: usize, merged: CommitHash) {
-        self.take(rules::merge(&self.machines[node].store, merged));
+    /// Checks what a node's engine made of a merge.
+    pub(super) fn check_merge(&mut self, node: usize, result: &MergeResult) {
+        self.take(rules::merge(&self.machines[node].store, result, self.options.merging));
     }
 
     /// Checks a move of a node's main.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::engine::{Commit, Store};
 use super::super::machine::Machine;
+use super::super::merge::Merging;
 use crate::commit::{Merge, MergeBase};
 use crate::id::CommitHash;
 
@@ -24,17 +25,18 @@ struct Naive<'a> {
     /// The accepted user commits, and for each all that is under it.
     users: BTreeMap<CommitHash, BTreeSet<CommitHash>>,
     heights: BTreeMap<CommitHash, u32>,
-    /// The names of merges, where real engines name them.
+    /// The names of merges, if real engines name them.
     names: BTreeMap<(CommitHash, CommitHash), CommitHash>,
     merges: &'a mut Merges,
-    settles: bool,
+    merging: Merging,
+    here: u8,
 }
 
-/// Folds what a machine's engine has and its node accepted. Where real engines name the commits, the
+/// Folds what a machine's engine has and its node accepted. If real engines name the commits, the
 /// names of merges are looked up: the content is still merged anew.
 pub(super) fn fold(
     machine: &Machine,
-    settles: bool,
+    merging: Merging,
     is_named: bool,
     merges: &mut Merges,
 ) -> NaiveFold {
@@ -52,7 +54,8 @@ pub(super) fn fold(
         merges.clear();
     }
     let heights = BTreeMap::new();
-    let mut naive = Naive { store, users, heights, names, merges, settles };
+    let here = machine.here();
+    let mut naive = Naive { store, users, heights, names, merges, merging, here };
     let heads = naive.newest(naive.users.keys().copied().collect());
     let (tip, included) = naive.fold(&heads);
     let parked = heads.iter().filter(|head| !included.contains(head)).copied().collect();
@@ -121,7 +124,7 @@ impl Naive<'_> {
         }
         let base = MergeBase { commit, ancestor: newest[0] };
         let merge = Merge { ours, theirs, base };
-        let merged = self.store.merged(&merge, self.settles).ok().map(|root| {
+        let merged = self.store.merged(&merge, self.merging, self.here).ok().map(|root| {
             let name = self.names.get(&(ours, theirs)).copied();
             self.store.insert_merge(&merge, root, name)
         });

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::engine::Store;
 use super::super::machine::Machine;
+use super::super::merge::Merging;
 use super::Failure;
+use super::kept;
 use super::naive::{self, Merges, NaiveFold};
-use super::rows;
+use crate::fold::MergeResult;
 use crate::id::CommitHash;
 use crate::node::{Event, Node};
 
@@ -60,22 +62,47 @@ pub(in crate::sim) fn own_stay(machine: &Machine, own: &BTreeSet<CommitHash>) ->
     fail("own commits stay", detail)
 }
 
-/// **No resurrection**: a merge has every conflict that a side has, resolved where a side has it
-/// resolved. **Sound**: it breaks no rule of the schema.
-pub(in crate::sim) fn merge(store: &Store, merged: CommitHash) -> Verdict {
-    let Some(commit) = store.get(&merged) else { return Ok(()) };
+/// **Nothing parks** under `settle`: no head is parked.
+pub(in crate::sim) fn nothing_parks(machine: &Machine, merging: Merging) -> Verdict {
+    let parked = machine.node.parked();
+    if merging.is_always_possible() && !(parked.is_empty() && machine.parked.is_empty()) {
+        return fail("nothing parks", format!("n{} parks {parked:?}", machine.number));
+    }
+    Ok(())
+}
+
+/// **Nothing parks** under `settle`: every merge is possible. **No resurrection**: a merge has every
+/// conflict that a side has, resolved if a side has it resolved, and no other one is resolved.
+/// **Sound**: an engine can hold it, and it breaks no rule of the schema.
+pub(in crate::sim) fn merge(store: &Store, result: &MergeResult, merging: Merging) -> Verdict {
+    let commit = match result {
+        Ok(merged) => store.get(merged),
+        Err(reason) if merging.is_always_possible() => {
+            return fail("nothing parks", format!("a merge is impossible: {reason}"));
+        }
+        Err(_) => None,
+    };
+    let Some(commit) = commit else { return Ok(()) };
+    let merged = commit.info.hash;
     let sides = commit.info.parents.iter().filter_map(|parent| store.get(parent));
-    let mut known = sides.flat_map(|side| &side.root.conflicts);
-    let holds =
-        |lost, resolved: bool| commit.root.conflicts.get(lost).is_some_and(|now| *now || !resolved);
-    if let Some((lost, _)) = known.find(|(lost, resolved)| !holds(lost, **resolved)) {
-        return fail("no resurrection", format!("{lost:?} came back in {merged:?}"));
+    let mut known = BTreeMap::new();
+    for (lost, resolved) in sides.flat_map(|side| &side.root.conflicts) {
+        *known.entry(lost).or_insert(false) |= *resolved;
     }
-    let broken = commit.root.violations();
-    if !broken.is_empty() {
-        return fail("sound", format!("{merged:?} breaks {broken:?}"));
+    let dropped = known.keys().find(|lost| !commit.root.conflicts.contains_key(**lost));
+    if let Some(lost) = dropped {
+        return fail("no resurrection", format!("{merged:?} has {lost:?} no more"));
     }
-    rows::kept(store, commit)
+    let is_as_known =
+        |(lost, resolved): &(_, &bool)| known.get(lost).copied().unwrap_or(false) == **resolved;
+    if let Some((lost, now)) = commit.root.conflicts.iter().find(|entry| !is_as_known(entry)) {
+        let state = if *now { "resolved by nobody" } else { "open again" };
+        return fail("no resurrection", format!("{lost:?} is {state} in {merged:?}"));
+    }
+    if let Some(fault) = commit.root.fault() {
+        return fail("sound", format!("{merged:?}: {fault}"));
+    }
+    kept::kept(store, commit, merging)
 }
 
 /// What the node tells applications is so. `is_trusting` is false where its peers may lie.
@@ -121,13 +148,13 @@ impl Folds {
     pub(in crate::sim) fn check(
         &mut self,
         machine: &Machine,
-        settles: bool,
+        merging: Merging,
         is_named: bool,
     ) -> Verdict {
         let number = machine.number;
         let heads: Vec<CommitHash> = machine.node.heads().iter().copied().collect();
         if !self.known.contains_key(&heads) {
-            let fold = naive::fold(machine, settles, is_named, &mut self.merges);
+            let fold = naive::fold(machine, merging, is_named, &mut self.merges);
             if fold.heads.iter().copied().ne(heads.iter().copied()) {
                 let detail = format!("n{number} has heads {heads:?}, naively {:?}", fold.heads);
                 return fail("heads", detail);

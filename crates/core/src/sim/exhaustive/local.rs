@@ -7,6 +7,7 @@ use super::super::checks::Failure;
 use super::super::checks::rules::{self, Folds, Verdict};
 use super::super::engine::{Saying, Store};
 use super::super::machine::{Machine, number, peer_id};
+use super::super::merge::Merging;
 use super::canon::canonical;
 use super::scenario::Scenario;
 use crate::commit::Merge;
@@ -152,8 +153,9 @@ impl Local {
         let sent = self.carry_out()?;
         rules::heads(&self.machine)?;
         rules::own_kept(&self.machine, &self.own)?;
+        rules::nothing_parks(&self.machine, scenario.merging)?;
         if self.machine.node.is_settled() && !self.is_unnoticed {
-            folds.check(&self.machine, scenario.settles, false)?;
+            folds.check(&self.machine, scenario.merging, false)?;
         }
         Ok(sent)
     }
@@ -188,7 +190,7 @@ impl Local {
             Input::Pulled(from, is_whole) => {
                 self.end_pull(from, around.source.filter(|_| is_whole))
             }
-            Input::Merged(is_done) => return self.end_merge(is_done, scenario.settles),
+            Input::Merged(is_done) => return self.end_merge(is_done, scenario.merging),
             Input::Moved(is_done) => return self.end_move(is_done),
             Input::Crash { is_moved, forgets } => return self.crash(is_moved, forgets),
         }
@@ -251,13 +253,11 @@ impl Local {
         self.machine.node.handle_pulled(self.now, op, result);
     }
 
-    fn end_merge(&mut self, is_done: bool, settles: bool) -> Verdict {
+    fn end_merge(&mut self, is_done: bool, merging: Merging) -> Verdict {
         let Some((op, merge)) = self.merge.take() else { return Ok(()) };
         let result = if is_done {
-            let result = self.machine.merge(merge, settles, &mut None);
-            if let Ok(merged) = &result {
-                rules::merge(&self.machine.store, *merged)?;
-            }
+            let result = self.machine.merge(merge, &mut None);
+            rules::merge(&self.machine.store, &result, merging)?;
             Ok(result)
         } else {
             Err(())

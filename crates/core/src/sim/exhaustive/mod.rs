@@ -30,16 +30,17 @@ pub use scenario::{Planned, Scenario};
 pub use search::{Exploration, explore};
 
 /// What is checked in every state, each by the name of its rule.
-pub const PROPERTIES: [(&str, &str); 9] = [
+pub const PROPERTIES: [(&str, &str); 10] = [
     ("convergence", "main of a node at rest is the fold of its heads, by the naive definition"),
     ("heads", "the heads are what no other accepted commit builds on"),
     (
         "nothing lost",
         "an acknowledged commit is under main, a parked branch or a head to be folded",
     ),
+    ("nothing parks", "under `settle` every merge is possible, and no head is parked"),
     ("own commits stay", "main never moves off a commit made there, unless that is parked"),
     ("no resurrection", "a merge keeps what is resolved resolved, and drops no conflict"),
-    ("sound", "a merge breaks no rule of the schema"),
+    ("sound", "a merge breaks no rule of the schema, and its views and triggers work"),
     ("told truly", "events say what happened, and nobody is accused"),
     ("no storms", "once all are in step, nothing is sent but the regular question for heads"),
     ("liveness", "from every state, without more faults, all can come to rest in step"),

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::super::root::{Edit, PARENT, PLAIN};
+use super::super::edit::Edit;
+use super::super::merge::Merging;
+use super::super::root::{PARENT, PLAIN};
 
 /// A commit that a node's user makes at some time, or another program on its database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +24,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// How many nodes there are, each linked with each.
     pub nodes: usize,
-    /// Whether conflicts are settled; else they park.
-    pub settles: bool,
+    /// What the engine does with what clashes.
+    pub merging: Merging,
     /// The commits; those of one node are made in this order.
     pub commits: Vec<Planned>,
     /// How many messages, answers, pulls, merges and moves may fail.
@@ -59,8 +61,8 @@ fn foreign() -> Vec<Planned> {
     vec![other_program, planned(1, &[set(PARENT, 2, 1, 7)]), planned(0, &[set(PLAIN, 1, 0, 1)])]
 }
 
-/// A table dropped on one side and written on the other: one of the two commits is parked.
-fn impossible() -> Vec<Planned> {
+/// A table dropped on one side and written on the other.
+fn dropped() -> Vec<Planned> {
     let drop_table = planned(0, &[Edit::ToggleTable { table: PLAIN }]);
     vec![drop_table, planned(1, &[set(PLAIN, 1, 0, 1)]), planned(1, &[set(PARENT, 1, 0, 1)])]
 }
@@ -69,7 +71,7 @@ fn calm(name: &'static str, nodes: usize, commits: Vec<Planned>) -> Scenario {
     Scenario {
         name,
         nodes,
-        settles: true,
+        merging: Merging::SETTLE,
         commits,
         losses: 0,
         repeats: 0,
@@ -102,6 +104,7 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         let two = same_cell(&[0, 1]);
         let wild = Self { losses: 1, repeats: 1, crashes: 1, ..calm("", 2, Vec::new()) };
+        let parks = |scenario| Self { merging: Merging::PARK, ..scenario };
         // The longest first, so that the threads end at the same time.
         let mut all = vec![
             Self { name: "slow", slow_answers: true, commits: two.clone(), ..wild.clone() },
@@ -109,7 +112,8 @@ impl Scenario {
             Self { losses: 1, ..calm("lost", 3, two.clone()) },
             Self { repeats: 1, ..calm("repeated", 3, two.clone()) },
             Self { name: "wild", early_timeouts: 1, commits: two, ..wild.clone() },
-            Self { name: "impossible", commits: impossible(), ..wild.clone() },
+            Self { name: "dropped", commits: dropped(), ..wild.clone() },
+            parks(Self { name: "impossible", commits: dropped(), ..wild.clone() }),
             Self { name: "foreign", commits: foreign(), ..wild },
         ];
         all.extend(Self::small());
@@ -126,11 +130,12 @@ impl Scenario {
 
     /// Searches of seconds, for every test run.
     pub fn small() -> Vec<Self> {
-        let parks = |scenario| Self { settles: false, ..scenario };
+        let parks = |scenario| Self { merging: Merging::PARK, ..scenario };
         vec![
             Self { losses: 1, ..calm("small lost", 2, same_cell(&[0, 1])) },
             Self { crashes: 1, ..calm("small killed", 2, same_cell(&[0, 1])) },
-            Self { crashes: 1, ..calm("small impossible", 2, impossible()) },
+            Self { crashes: 1, ..calm("small dropped", 2, dropped()) },
+            parks(Self { crashes: 1, ..calm("small impossible", 2, dropped()) }),
             parks(Self { repeats: 1, ..calm("small policy", 2, same_cell(&[0, 1])) }),
             calm("small foreign", 2, foreign()),
             Self { slow_answers: true, ..calm("small slow", 2, same_cell(&[0, 1])) },

@@ -117,7 +117,12 @@ impl<'a> Swarm<'a> {
         let founding = store.get(&founding).expect("because it was just made").clone();
         let mut state = State::new();
         for node in 0..self.scenario.nodes {
-            state.push(self.number(Local::new(Machine::new(node, 1, &founding))));
+            state.push(self.number(Local::new(Machine::new(
+                node,
+                1,
+                self.scenario.merging,
+                &founding,
+            ))));
         }
         state.extend([0; LEFT]);
         for b in 0..self.scenario.nodes {

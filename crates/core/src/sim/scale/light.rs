@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::super::engine::short;
 use super::super::machine::{number, peer_id};
-use crate::commit::{Merge, UserCommit};
+use crate::commit::{ConflictPolicy, Merge, UserCommit};
 use crate::fold::MergeMemory;
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
@@ -570,7 +570,11 @@ impl Place {
         let (memory, included) = (MergeMemory::default(), vec![founding]);
         let restored = Restored { graph, memory, main: founding, included, peers: vec![] };
         Self {
-            node: Node::new(NodeConfig { me: peer_id(number), seed }, restored, Time::ZERO),
+            node: Node::new(
+                NodeConfig { me: peer_id(number), seed, policy: ConflictPolicy::Settle },
+                restored,
+                Time::ZERO,
+            ),
             dialer: Dialer::new(&peer_id(number), seed),
             is_alive: true,
             side: false,
