@@ -155,6 +155,9 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many of the newest user commits have their signature as a tag of the database. Every tag
 /// costs at each commit, because the engine writes all refs anew.
 pub const SIGNATURE_TAGS_MAX: usize = 16;
+/// From how many bytes on a text or a blob is recorded in `swarm_conflicts` by its length and hash: a
+/// record stays small whatever the row holds, and the value can be read back from history.
+pub const RECORDED_VALUE_BYTES_MAX: usize = 4 << 10;
 /// How many events a slow listener may lag behind before it loses the oldest.
 pub const EVENTS_BUFFERED_MAX: usize = 1_024;
 /// How many rows one query returns at most.

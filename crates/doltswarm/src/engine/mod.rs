@@ -12,6 +12,7 @@ mod date;
 mod error;
 mod record;
 mod source;
+mod total;
 mod value;
 
 #[cfg(test)]

@@ -12,24 +12,65 @@ pub enum Value {
     Real(f64),
     /// Text.
     Text(String),
+    /// Text that is not UTF-8, which SQLite's own storage may hold; stored again byte for byte.
+    RawText(Vec<u8>),
     /// Bytes.
     Blob(Vec<u8>),
 }
 
 impl Value {
-    /// Returns the value as JSON. A blob becomes `{"blob": "<lower-case hex>"}`, so that it cannot be
-    /// taken for a text.
+    /// Returns the value as JSON, from which [`Value::from_json`] makes the same value again.
+    ///
+    /// What JSON has no form for is an object with one field, so that it cannot be taken for a text:
+    /// a blob is `{"blob": "<lower-case hex>"}`, text that is not UTF-8 `{"text": "<hex>"}`, and an
+    /// infinite number `{"real": "inf"}` or `{"real": "-inf"}`.
     pub fn to_json(&self) -> serde_json::Value {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
         match self {
             Self::Null => serde_json::Value::Null,
             Self::Integer(n) => (*n).into(),
-            Self::Real(x) => {
-                serde_json::Number::from_f64(*x).map_or(serde_json::Value::Null, Into::into)
-            }
+            Self::Real(x) => serde_json::Number::from_f64(*x).map_or_else(
+                || serde_json::json!({ "real": if *x > 0.0 { "inf" } else { "-inf" } }),
+                Into::into,
+            ),
             Self::Text(text) => text.as_str().into(),
-            Self::Blob(bytes) => {
-                serde_json::json!({ "blob": data_encoding::HEXLOWER.encode(bytes) })
+            Self::RawText(bytes) => serde_json::json!({ "text": hex(bytes) }),
+            Self::Blob(bytes) => serde_json::json!({ "blob": hex(bytes) }),
+        }
+    }
+
+    /// Reads what [`Value::to_json`] wrote; `None` when the JSON stands for no value.
+    pub fn from_json(json: &serde_json::Value) -> Option<Self> {
+        use serde_json::Value as Json;
+        Some(match json {
+            Json::Null => Self::Null,
+            Json::Number(number) => match number.as_i64() {
+                Some(n) => Self::Integer(n),
+                None => Self::Real(number.as_f64()?),
+            },
+            Json::String(text) => Self::Text(text.clone()),
+            Json::Object(fields) if fields.len() == 1 => {
+                let (name, text) = fields.iter().next()?;
+                let text = text.as_str()?;
+                let bytes = || data_encoding::HEXLOWER.decode(text.as_bytes()).ok();
+                match (name.as_str(), text) {
+                    ("blob", _) => Self::Blob(bytes()?),
+                    ("text", _) => Self::RawText(bytes()?),
+                    ("real", "inf") => Self::Real(f64::INFINITY),
+                    ("real", "-inf") => Self::Real(f64::NEG_INFINITY),
+                    _ => return None,
+                }
             }
+            _ => return None,
+        })
+    }
+
+    /// The bytes of a text or a blob.
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Text(text) => Some(text.as_bytes()),
+            Self::RawText(bytes) | Self::Blob(bytes) => Some(bytes),
+            _ => None,
         }
     }
 }
@@ -104,5 +145,40 @@ impl From<&str> for Statement {
 impl From<String> for Statement {
     fn from(sql: String) -> Self {
         Self::new(sql, Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn values() -> impl Strategy<Value = Value> {
+        let real =
+            any::<f64>().prop_filter("SQL has no NaN", |x| !x.is_nan()).prop_map(Value::Real);
+        let raw = proptest::collection::vec(any::<u8>(), 0..20);
+        prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::Integer),
+            real,
+            Just(Value::Real(f64::INFINITY)),
+            Just(Value::Real(f64::NEG_INFINITY)),
+            Just(Value::Real(-0.0)),
+            Just(Value::Real(9_223_372_036_854_775_808.0)),
+            any::<String>().prop_map(Value::Text),
+            raw.clone().prop_map(Value::Blob),
+            raw.prop_map(Value::RawText),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn json_keeps_each_value_exactly(value in values()) {
+            let text = value.to_json().to_string();
+            let json = serde_json::from_str(&text).expect("it was written as JSON");
+            let read = Value::from_json(&json).expect("it stands for a value");
+            prop_assert!(crate::engine::total::same_value(&read, &value), "{value:?} {text} {read:?}");
+        }
     }
 }

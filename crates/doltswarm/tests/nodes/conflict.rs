@@ -48,22 +48,21 @@ async fn one_cell_on_two_peers_the_later_wins_and_the_loser_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn schemas_that_cannot_be_merged_park_and_the_rest_goes_on() {
+async fn definitions_that_clash_are_settled_and_nothing_parks() {
     let [a, b] = homes();
     let a = a.found(SCHEMA).await;
     let b = b.join(&a, "b").await;
     in_step(&[&a, &b]).await;
     both(&a, &b, "ALTER TABLE t ADD COLUMN x INTEGER", "ALTER TABLE t ADD COLUMN x TEXT").await;
     let statuses = in_step(&[&a, &b]).await;
-    assert_eq!(statuses[0].parked, statuses[1].parked);
-    let [parked] = &statuses[0].parked[..] else { panic!("one parked head: {statuses:#?}") };
-    assert!(parked.reason.contains('t'), "{}", parked.reason);
-    exec(&a, "INSERT INTO t (id, a) VALUES (5, 5)").await;
-    let statuses = in_step(&[&a, &b]).await;
-    assert_eq!(statuses[0].parked.len(), 1);
+    for status in &statuses {
+        assert_eq!((status.parked.len(), status.conflicts.open), (0, 1));
+    }
+    let conflicts = a.conflicts(false).await.expect("conflicts");
+    assert_eq!((conflicts[0].kind.as_str(), conflicts[0].table_name.as_str()), ("schema", "t"));
+    exec(&a, "INSERT INTO t (id, a, x) VALUES (5, 5, 'x')").await;
+    in_step(&[&a, &b]).await;
     assert_eq!(rows(&b, "SELECT a FROM t WHERE id = 5").await, ["[5]"]);
-    let branches = rows(&b, "SELECT name FROM dolt_branches WHERE name LIKE 'parked/%'").await;
-    assert_eq!(branches, [format!("[\"parked/{}\"]", parked.head)]);
     close([a, b]).await;
 }
 
@@ -83,10 +82,11 @@ async fn with_the_policy_park_a_conflict_parks_the_head() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_collection_keeps_what_is_parked_and_what_is_merged_again() {
     let [a, b] = homes();
-    let a = a.found(SCHEMA).await;
+    let options = InitOptions { policy: ConflictPolicy::Park, ..Default::default() };
+    let a = a.found_with(SCHEMA, options).await;
     let b = b.join(&a, "b").await;
     in_step(&[&a, &b]).await;
-    both(&a, &b, "ALTER TABLE t ADD COLUMN x INTEGER", "ALTER TABLE t ADD COLUMN x TEXT").await;
+    both(&a, &b, "UPDATE t SET a = 1 WHERE id = 1", "UPDATE t SET a = 2 WHERE id = 1").await;
     both(&a, &b, "INSERT INTO t (id, a) VALUES (7, 7)", "INSERT INTO t (id, a) VALUES (8, 8)")
         .await;
     let before = in_step(&[&a, &b]).await;

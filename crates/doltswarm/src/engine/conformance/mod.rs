@@ -49,6 +49,11 @@ pub(crate) trait Backend {
     /// is known by its values, and a change is a row that goes and another that comes.
     fn rows_without_a_key_last(&self) -> bool;
 
+    /// Whether every merge under the policy `settle` has a result, whatever the definitions are.
+    fn merges_are_total(&self) -> bool {
+        true
+    }
+
     /// The rules of the engine's chunks.
     fn format(&self) -> Box<dyn ChunkFormat>;
 }
@@ -179,15 +184,6 @@ impl Pair {
     pub(crate) fn settled(&mut self, base: &str, ours: &str, theirs: &str) -> u64 {
         let split = self.split(base, ours, theirs);
         self.settle(&split)
-    }
-
-    /// Splits and requires that the merge is impossible; returns the reason.
-    pub(crate) fn impossible(&mut self, base: &str, ours: &str, theirs: &str) -> String {
-        let split = self.split(base, ours, theirs);
-        match self.merge(&split, ConflictPolicy::Settle) {
-            MergeOutcome::Impossible { reason } => reason,
-            merged => panic!("the merge is said to be possible: {merged:?}"),
-        }
     }
 
     /// Queries both databases, requires the same answer, and returns it as JSON.

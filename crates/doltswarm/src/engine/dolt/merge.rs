@@ -167,7 +167,7 @@ impl Work<'_> {
             }
         }
         let records = settlement.records;
-        *conflicts += add(link, &records)?;
+        *conflicts += add(link, &records, &self.merge.base.commit)?;
         let commit = self.commit(link, &flags)?;
         let commit = self.settle_violations(link, commit, conflicts)?;
         let Some(whole) = whole else { return Ok(commit) };
@@ -201,7 +201,7 @@ impl Work<'_> {
             let Some(first) = plans.first() else { return Ok(commit) };
             self.park(first.table(), "the two sides together break a constraint")?;
             let records = self.pass(link, &commit, &plans, pass < ADOPTING_PASSES)?;
-            *conflicts += add(link, &records)?;
+            *conflicts += add(link, &records, &self.merge.base.commit)?;
             commit = self.commit(link, &["--amend", "--allow-empty"])?;
         }
         let sql = "the constraints do not settle; change the rows on one side so that they agree";
@@ -248,8 +248,8 @@ impl Work<'_> {
     }
 }
 
-fn add(link: &mut Link, records: &[Record]) -> Result<u64, Stop> {
-    book::add(link, records).map_err(|error: SqlError| {
+fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Result<u64, Stop> {
+    book::add(link, records, base).map_err(|error: SqlError| {
         impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE)
     })
 }

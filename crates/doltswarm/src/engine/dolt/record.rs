@@ -1,12 +1,10 @@
 //! The table `swarm_conflicts` as SQL of the server.
 
-use std::collections::BTreeMap;
-
 use doltswarm_core::id::CommitHash;
 
 use super::session::{During, Link, SqlError, number, text};
 use super::store::commit_text;
-use crate::engine::record::{Record, TABLE};
+use crate::engine::record::{Record, TABLE, by_id};
 use crate::engine::{EngineError, EngineResult};
 
 /// The same columns as in every engine. MySQL needs a length for the text that is the key; texts
@@ -49,8 +47,8 @@ pub(super) fn create_table(link: &mut Link) -> EngineResult<()> {
 
 /// Adds `records` as open conflicts, but those that the table has already, open or resolved. Returns
 /// how many were new.
-pub(super) fn add(link: &mut Link, records: &[Record]) -> Result<u64, SqlError> {
-    let rows: BTreeMap<_, _> = records.iter().map(|record| (record.id(), record)).collect();
+pub(super) fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Result<u64, SqlError> {
+    let rows = by_id(records, base);
     let mut added = 0;
     for (id, record) in rows {
         let sql = "SELECT 1 FROM swarm_conflicts WHERE id = ?";
@@ -62,12 +60,12 @@ pub(super) fn add(link: &mut Link, records: &[Record]) -> Result<u64, SqlError> 
                    VALUES (?, ?, ?, ?, ?, ?, ?, 'open')";
         let params = [
             id.into(),
-            record.kind.clone().into(),
-            record.table.clone().into(),
-            record.key.clone().into(),
-            record.base.clone().into(),
-            record.loser.clone().into(),
-            record.winner.clone().into(),
+            record.kind.into(),
+            record.table.into(),
+            record.key.into(),
+            record.base.into(),
+            record.loser.into(),
+            record.winner.into(),
         ];
         added += link.run(sql, &params)?;
     }

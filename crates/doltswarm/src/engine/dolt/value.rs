@@ -15,7 +15,7 @@ pub(super) fn to_server(value: &Value) -> mysql_async::Value {
         Value::Integer(n) => mysql_async::Value::Int(*n),
         Value::Real(x) => mysql_async::Value::Double(*x),
         Value::Text(text) => mysql_async::Value::Bytes(text.as_bytes().to_vec()),
-        Value::Blob(bytes) => mysql_async::Value::Bytes(bytes.clone()),
+        Value::RawText(bytes) | Value::Blob(bytes) => mysql_async::Value::Bytes(bytes.clone()),
     }
 }
 

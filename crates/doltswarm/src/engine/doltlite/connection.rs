@@ -108,7 +108,7 @@ fn configure(connection: &Connection, purpose: Purpose) -> Result<(), SqliteErro
         Purpose::Main => connection.batch("PRAGMA foreign_keys = ON"),
         Purpose::Read => Ok(()),
         Purpose::Merge => {
-            connection.disable_triggers();
+            connection.enable_triggers(false);
             connection.batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")
         }
     }

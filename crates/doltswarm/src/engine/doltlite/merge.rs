@@ -1,5 +1,6 @@
 //! Merging two commits on a private branch.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use doltswarm_core::commit::{
@@ -11,10 +12,13 @@ use super::commit::{parents, require};
 use super::connection::{
     During, Purpose, dirty_tables, hash_value, head, open, parse_hash, text, transaction,
 };
+use super::definitions::{
+    ChangedTables, DefinitionMerge, SchemaDigests, changed_tables, is_needed_for_rows,
+};
 use super::ffi::Connection;
 use super::history::History;
 use super::settle::{Settlement, Stop, impossible};
-use super::{date, dropped, record, violations};
+use super::{date, record, violations};
 use crate::engine::{EngineError, EngineResult, MergeOutcome, Value};
 
 /// The branch merges are made on. A branch is checked out for each connection on its own, so main
@@ -33,6 +37,7 @@ pub(super) const STAND_INS_ABOVE: u64 = 1_000;
 pub(super) struct Workbench {
     path: PathBuf,
     connection: Connection,
+    schemas: RefCell<SchemaDigests>,
 }
 
 /// What to do where the book of conflicts cannot be written.
@@ -56,7 +61,7 @@ impl Workbench {
         }
         let sql = "SELECT dolt_checkout(?)";
         connection.run(sql, &[BRANCH.into()]).during("check out the merge branch")?;
-        Ok(Self { path: path.to_owned(), connection })
+        Ok(Self { path: path.to_owned(), connection, schemas: RefCell::default() })
     }
 
     /// Merges, with stand-ins where one of the two sides is higher than `bound`, or the engine would
@@ -77,36 +82,99 @@ impl Workbench {
             return Ok(MergeOutcome::Merged { commit: *ours, conflicts: 0 });
         }
         let date = date::format(our_info.seconds.max(their_info.seconds))?;
+        self.reset(ours)?;
+        let [our_tables, their_tables] =
+            [ours, theirs].map(|side| changed_tables(connection, &base.commit, side));
+        let changed = [our_tables?, their_tables?];
+        let commits = [&base.commit, ours, theirs];
+        let same = self.schemas.borrow_mut().are_equal(&self.path, commits)?;
+        if !same || is_needed_for_rows(connection, &changed[0], &changed[1])? {
+            return self.attempt(policy, || self.merge_definitions(merge, &changed, policy, &date));
+        }
         let height = history.learn(connection, ours)?.max(history.learn(connection, theirs)?);
         let is_own = history.base(ours, theirs) == Some(base.commit);
         let sides = if height > bound || !is_own || base.ancestor != base.commit {
             history.learn(connection, &base.commit)?;
-            match self.stand_ins(&history.root(&base.commit), merge) {
-                Ok(sides) => sides,
-                Err(Stop::Engine(error)) => return Err(error),
-                Err(Stop::Impossible(reason)) => return Ok(MergeOutcome::Impossible { reason }),
-            }
+            self.stand_ins(&history.root(&base.commit), merge)?
         } else {
             Sides { ours: *ours, theirs: *theirs }
         };
         self.reset(&sides.ours)?;
+        self.attempt(policy, || self.merge_in_transaction(merge, &sides, &changed, policy, &date))
+    }
+
+    /// Runs a merge in a transaction. Under the policy `settle` every merge has a result, so what stops
+    /// one is an error of the engine; under `park` it may be a fact about the two commits.
+    fn attempt(
+        &self,
+        policy: ConflictPolicy,
+        work: impl FnOnce() -> Result<MergeOutcome, Stop>,
+    ) -> EngineResult<MergeOutcome> {
         let mut impossible = None;
-        let merged = transaction(connection, || {
-            match self.merge_in_transaction(merge, &sides, policy, &date) {
-                Ok(outcome) => Ok(outcome),
-                Err(Stop::Engine(error)) => Err(error),
-                Err(Stop::Impossible(reason)) => {
-                    // An error, so that the transaction is rolled back; it is not returned.
-                    let error = EngineError::Rejected { message: reason.clone() };
-                    impossible = Some(MergeOutcome::Impossible { reason });
-                    Err(error)
-                }
+        let merged = transaction(&self.connection, || match work() {
+            Ok(outcome) => Ok(outcome),
+            Err(Stop::Engine(error)) => Err(error),
+            Err(Stop::Impossible(reason)) => {
+                // An error, so that the transaction is rolled back; under `park` it is not returned.
+                let error = EngineError::Failed { what: "merge", message: reason.clone() };
+                impossible = Some(MergeOutcome::Impossible { reason });
+                Err(error)
             }
         });
         match (merged, impossible) {
-            (Err(EngineError::Rejected { .. }), Some(outcome)) => Ok(outcome),
+            (Err(EngineError::Failed { .. }), Some(outcome)) if policy == ConflictPolicy::Park => {
+                Ok(outcome)
+            }
             (merged, _) => merged,
         }
+    }
+
+    /// Merges commits whose definitions differ, or rows that the engine cannot merge; see
+    /// [`definitions`].
+    fn merge_definitions(
+        &self,
+        merge: &Merge,
+        [our_tables, their_tables]: &[ChangedTables; 2],
+        policy: ConflictPolicy,
+        date: &str,
+    ) -> Result<MergeOutcome, Stop> {
+        let (connection, Merge { ours, theirs, base }) = (&self.connection, merge);
+        self.require_clean(ours)?;
+        let commits = [&base.commit, ours, theirs];
+        let changed = [our_tables, their_tables];
+        let mut merged = DefinitionMerge::open(&self.path, connection, commits, changed)?;
+        let watched = merged.run()?;
+        let mut settlement = Settlement::new(connection, &self.path, theirs);
+        settlement.records = merged.records;
+        settlement.watched = watched;
+        violations::verify(&settlement, &[])?;
+        violations::settle(&mut settlement)?;
+        if let (ConflictPolicy::Park, Some(record)) = (policy, settlement.records.first()) {
+            park(policy, &record.table, "the two sides changed it in two ways")?;
+        }
+        record::ensure_table(connection)?;
+        record::keep(connection, &base.ancestor, ours, true)?;
+        record::keep(connection, &base.ancestor, theirs, true)?;
+        let conflicts = self.record(&settlement, &base.commit)?;
+        let parent = connection.set_merge_parent(theirs.as_bytes());
+        parent.during("name the merge's parents")?;
+        let commit = self.commit(ours, theirs, date)?;
+        Ok(MergeOutcome::Merged { commit, conflicts })
+    }
+
+    fn record(&self, settlement: &Settlement<'_>, base: &CommitHash) -> Result<u64, Stop> {
+        record::add(&self.connection, &settlement.records, base)
+            .map_err(|error| impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE))
+    }
+
+    fn require_clean(&self, ours: &CommitHash) -> EngineResult<()> {
+        if head(&self.connection)? == *ours && dirty_tables(&self.connection)?.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::Failed {
+            what: "merge",
+            message: "another program changed the merge branch".to_owned(),
+        })
     }
 
     /// Puts the branch at `ours`, with nothing uncommitted on it.
@@ -125,22 +193,21 @@ impl Workbench {
         &self,
         merge: &Merge,
         sides: &Sides,
+        changed: &[ChangedTables; 2],
         policy: ConflictPolicy,
         date: &str,
     ) -> Result<MergeOutcome, Stop> {
         let (connection, Merge { ours, theirs, base }) = (&self.connection, merge);
-        if head(connection)? != sides.ours || !dirty_tables(connection)?.is_empty() {
-            return Err(Stop::Engine(EngineError::Failed {
-                what: "merge",
-                message: "another program changed the merge branch".to_owned(),
-            }));
-        }
+        self.require_clean(&sides.ours)?;
         self.start(&sides.theirs)?;
-        dropped::refuse(connection, &base.commit, ours, theirs)?;
         let mut settlement = Settlement::new(connection, &self.path, theirs);
         settle(&mut settlement, policy)?;
-        let conflicts = record::add(connection, &settlement.records)
-            .map_err(|error| impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE))?;
+        for (tables, side) in changed.iter().zip([ours, theirs]) {
+            if tables.contains(record::TABLE) {
+                record::keep(connection, &base.ancestor, side, false)?;
+            }
+        }
+        let conflicts = self.record(&settlement, &base.commit)?;
         if sides.ours != *ours {
             // The engine moves a branch only when no merge is open on it.
             self.commit(&sides.ours, &sides.theirs, date)?;
@@ -176,22 +243,21 @@ impl Workbench {
 
     /// Makes commits with the tables of the two and of their base, but hardly any history: the
     /// base's stand-in has a root as its parent, and is the parent of the other two.
-    fn stand_ins(&self, root: &CommitHash, merge: &Merge) -> Result<Sides, Stop> {
+    fn stand_ins(&self, root: &CommitHash, merge: &Merge) -> EngineResult<Sides> {
         let base = self.base(root, &merge.base)?;
         let [ours, theirs] = [&merge.ours, &merge.theirs].map(|side| self.stand_in(side, &base));
         Ok(Sides { ours: ours?, theirs: theirs? })
     }
 
     /// Makes the base's stand-in.
-    fn base(&self, root: &CommitHash, base: &MergeBase) -> Result<CommitHash, Stop> {
+    fn base(&self, root: &CommitHash, base: &MergeBase) -> EngineResult<CommitHash> {
         if base.ancestor == base.commit {
-            return Ok(self.stand_in(&base.commit, root)?);
+            return self.stand_in(&base.commit, root);
         }
         self.reset(&base.commit)?;
         self.reset_soft(root)?;
-        record::restore(&self.connection, &base.ancestor)
-            .map_err(|error| impossible(error, record::TABLE, "compare the sides", BOOK_ADVICE))?;
-        Ok(self.commit_stand_in(&base.commit)?)
+        record::restore(&self.connection, &base.ancestor).during("compare the sides")?;
+        self.commit_stand_in(&base.commit)
     }
 
     fn stand_in(&self, commit: &CommitHash, parent: &CommitHash) -> EngineResult<CommitHash> {

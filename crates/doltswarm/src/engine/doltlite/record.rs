@@ -1,13 +1,12 @@
 //! The table `swarm_conflicts` as SQL.
 
-use std::collections::BTreeMap;
-
 use doltswarm_core::id::CommitHash;
 
-use super::connection::{During, hash_value};
+use super::connection::{During, hash_value, text};
 use super::ffi::{Connection, SqliteError};
-use crate::engine::{EngineError, EngineResult};
+use crate::engine::{EngineError, EngineResult, Value};
 
+use crate::engine::record::by_id;
 pub(super) use crate::engine::record::{Record, TABLE, row_json};
 
 const CREATE: &str = "CREATE TABLE swarm_conflicts (
@@ -36,8 +35,12 @@ pub(super) fn create_table(main: &Connection) -> EngineResult<()> {
 
 /// Adds `records` as open conflicts, but those that the table has already, open or resolved. Returns
 /// how many were new.
-pub(super) fn add(connection: &Connection, records: &[Record]) -> Result<u64, SqliteError> {
-    let rows: BTreeMap<_, _> = records.iter().map(|record| (record.id(), record)).collect();
+pub(super) fn add(
+    connection: &Connection,
+    records: &[Record],
+    base: &CommitHash,
+) -> Result<u64, SqliteError> {
+    let rows = by_id(records, base);
     let before = connection.total_changes();
     for (id, record) in rows {
         let sql = "INSERT INTO swarm_conflicts \
@@ -45,16 +48,89 @@ pub(super) fn add(connection: &Connection, records: &[Record]) -> Result<u64, Sq
                    VALUES (?, ?, ?, ?, ?, ?, ?, 'open') ON CONFLICT (id) DO NOTHING";
         let params = [
             id.into(),
-            record.kind.clone().into(),
-            record.table.clone().into(),
-            record.key.clone().into(),
-            record.base.clone().into(),
-            record.loser.clone().into(),
-            record.winner.clone().into(),
+            record.kind.into(),
+            record.table.into(),
+            record.key.into(),
+            record.base.into(),
+            record.loser.into(),
+            record.winner.into(),
         ];
         connection.run(sql, &params)?;
     }
     Ok(connection.total_changes() - before)
+}
+
+/// The columns of a record but its state.
+const CONTENT: [&str; 7] = ["id", "kind", "table_name", "row_key", "base", "loser", "winner"];
+
+/// Makes sure that the table has the form it was founded with. One that was dropped or altered is made
+/// anew; what it held comes back with [`keep`].
+pub(super) fn ensure_table(connection: &Connection) -> EngineResult<bool> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE";
+    let rows = connection.rows(sql, &[TABLE.into()]).during("look for swarm_conflicts")?;
+    if rows.first().is_some_and(|row| text(row.first()) == CREATE) {
+        return Ok(false);
+    }
+    for kind in ["TABLE", "VIEW"] {
+        // The other kind is refused.
+        let _ = connection.batch(&format!("DROP {kind} IF EXISTS {TABLE}"));
+    }
+    connection.batch(CREATE).during("make swarm_conflicts anew")?;
+    Ok(true)
+}
+
+/// The table only grows: brings back what `side` removed or rewrote of the records of `base`, and, when
+/// `takes` says so, adds those that it added and resolves those that it resolved.
+pub(super) fn keep(
+    connection: &Connection,
+    base: &CommitHash,
+    side: &CommitHash,
+    takes: bool,
+) -> EngineResult<()> {
+    let wanted = |side: &str| CONTENT.map(|name| format!("{side}_{name}")).join(", ");
+    let sql = format!(
+        "SELECT diff_type, from_state, to_state, {}, {} FROM dolt_diff_swarm_conflicts(?, ?)",
+        wanted("from"),
+        wanted("to")
+    );
+    let rows = connection.rows(&sql, &[hash_value(base), hash_value(side)]);
+    for row in rows.during("compare the conflicts")? {
+        let (before, after) = (row.get(3..10).unwrap_or(&[]), row.get(10..17).unwrap_or(&[]));
+        let kind = text(row.first());
+        let resolved = |column| text(row.get(column)) == "resolved";
+        match kind {
+            "added" if takes => put(connection, after, resolved(2), false)?,
+            "added" => {}
+            "removed" => put(connection, before, resolved(1), true)?,
+            _ if before != after => put(connection, before, resolved(1) || resolved(2), true)?,
+            _ if takes || resolved(1) => {
+                put(connection, before, resolved(1) || resolved(2), false)?
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Puts one record in. What is resolved stays resolved.
+fn put(
+    connection: &Connection,
+    content: &[Value],
+    resolved: bool,
+    rewrite: bool,
+) -> EngineResult<()> {
+    let state = if resolved { "resolved" } else { "open" };
+    let sets: Vec<_> =
+        CONTENT[1..].iter().map(|name| format!("{name} = excluded.{name}")).collect();
+    let sets = if rewrite { format!("{}, ", sets.join(", ")) } else { String::new() };
+    let sql = format!(
+        "INSERT INTO swarm_conflicts ({}, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (id) DO UPDATE SET {sets}\
+         state = CASE WHEN excluded.state = 'resolved' THEN 'resolved' ELSE state END",
+        CONTENT.join(", ")
+    );
+    let params: Vec<_> = content.iter().cloned().chain([Value::from(state)]).collect();
+    connection.run(&sql, &params).during("keep a conflict")
 }
 
 /// Makes the table what it is in `commit`.

@@ -7,7 +7,6 @@ use doltswarm_core::id::CommitHash;
 
 use super::connection::{During, open_at, quote, text};
 use super::ffi::{Connection, SqliteError};
-use super::keyless;
 use super::record::{self, Record};
 use super::table::{self, Table, Version};
 use crate::engine::{EngineError, EngineResult, Value};
@@ -41,6 +40,8 @@ pub(super) struct Settlement<'a> {
     pub(super) connection: &'a Connection,
     /// What was recorded so far.
     pub(super) records: Vec<Record>,
+    /// Tables whose constraints are checked as a whole at each look.
+    pub(super) watched: Vec<String>,
     path: &'a Path,
     theirs: &'a CommitHash,
     /// The database as it is in theirs; opened when first needed.
@@ -48,13 +49,13 @@ pub(super) struct Settlement<'a> {
 }
 
 /// One row of `dolt_conflicts_<table>`.
-pub(super) struct RowConflict {
+struct RowConflict {
     /// The row both sides started from.
-    pub(super) base: Option<Vec<Value>>,
+    base: Option<Vec<Value>>,
     /// Ours' version; `None` where ours removed it.
-    pub(super) ours: Option<Vec<Value>>,
+    ours: Option<Vec<Value>>,
     /// Theirs' version; `None` where theirs removed it.
-    pub(super) theirs: Option<Vec<Value>>,
+    theirs: Option<Vec<Value>>,
 }
 
 impl RowConflict {
@@ -70,7 +71,7 @@ impl RowConflict {
 
 impl<'a> Settlement<'a> {
     pub(super) fn new(connection: &'a Connection, path: &'a Path, theirs: &'a CommitHash) -> Self {
-        Self { connection, records: Vec::new(), path, theirs, at: None }
+        Self { connection, records: Vec::new(), watched: Vec::new(), path, theirs, at: None }
     }
 
     /// Settles the row conflicts of one table.
@@ -82,7 +83,9 @@ impl<'a> Settlement<'a> {
             return self.settle_bookkeeping(&table, conflicts);
         }
         if !table.has_key() {
-            return keyless::settle(self, &table, conflicts);
+            // Only the engine's own statistics: other tables without a key are merged row by row.
+            let sql = "SELECT dolt_conflicts_resolve('--theirs', ?)";
+            return Ok(self.connection.run(sql, &[name.into()]).during("settle statistics")?);
         }
         for conflict in &conflicts {
             self.record_row(&table, conflict);
@@ -99,7 +102,7 @@ impl<'a> Settlement<'a> {
     }
 
     /// Records a row conflict.
-    pub(super) fn record_row(&mut self, table: &Table, conflict: &RowConflict) {
+    fn record_row(&mut self, table: &Table, conflict: &RowConflict) {
         self.records.push(Record {
             kind: "row".to_owned(),
             table: table.name.clone(),
@@ -111,7 +114,7 @@ impl<'a> Settlement<'a> {
     }
 
     /// Records a version that nothing stands for.
-    pub(super) fn record_lost(&mut self, table: &Table, kind: &str, row: &[Value]) {
+    fn record_lost(&mut self, table: &Table, kind: &str, row: &[Value]) {
         self.records.push(Record {
             kind: kind.to_owned(),
             table: table.name.clone(),
@@ -178,7 +181,7 @@ impl<'a> Settlement<'a> {
     }
 
     /// Forgets the conflicts of a table; its rows stay as they are.
-    pub(super) fn clear_conflicts(&self, name: &str) -> EngineResult<()> {
+    fn clear_conflicts(&self, name: &str) -> EngineResult<()> {
         let sql = "SELECT dolt_conflicts_resolve('--ours', ?)";
         self.connection.run(sql, &[name.into()]).during("clear the conflicts")
     }

@@ -1,8 +1,10 @@
 //! A table as merging sees it: its columns, its key, and how to read and write one row.
 
 use super::connection::{During, quote, text};
+use super::definitions::Identity;
 use super::ffi::{Connection, SqliteError};
 use super::record::row_json;
+use crate::engine::total::same_row;
 use crate::engine::{EngineError, EngineResult, Value};
 
 /// The shape of a table on one connection.
@@ -65,6 +67,19 @@ impl Table {
         self.key.iter().map(|column| self.columns[*column].as_str()).collect()
     }
 
+    /// The positions of the key's columns.
+    pub(super) fn key_columns(&self) -> &[usize] {
+        &self.key
+    }
+
+    /// One more than the greatest number in a column.
+    pub(super) fn next_number(&self, connection: &Connection, column: &str) -> EngineResult<Value> {
+        let column = quote(column);
+        let sql = format!("SELECT coalesce(max({column}), 0) + 1 FROM {}", self.quoted());
+        let rows = connection.rows(&sql, &[]).during("number a row")?;
+        Ok(rows.into_iter().flatten().next().unwrap_or_default())
+    }
+
     /// How many columns there are, with the generated ones.
     pub(super) fn width(&self) -> usize {
         self.width
@@ -115,6 +130,88 @@ impl Table {
         let sql = format!("SELECT {columns} FROM {} WHERE {}", self.quoted(), self.where_key());
         let mut rows = connection.rows(&sql, key).during("read a row")?;
         Ok(rows.pop())
+    }
+
+    /// Reads all rows in the order of the table, with what identifies each.
+    pub(super) fn scan(
+        &self,
+        connection: &Connection,
+        identity: &Identity,
+        mut take: impl FnMut(Vec<Value>, Vec<Value>) -> EngineResult<()>,
+    ) -> EngineResult<()> {
+        let id = self.identity_columns(identity);
+        let wanted: Vec<_> =
+            id.iter().cloned().chain(self.columns.iter().map(|name| quote(name))).collect();
+        let sql = format!("SELECT {} FROM {}", wanted.join(", "), self.quoted());
+        let mut failed = None;
+        let result = connection.each(&sql, &[], |mut row| {
+            let values = row.split_off(id.len());
+            take(row, values).map_err(|error| failed = Some(error)).is_ok()
+        });
+        result.during("read a table")?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Reads the row with this identity. Two rows without a value in their key are not told apart.
+    pub(super) fn find(
+        &self,
+        connection: &Connection,
+        identity: &Identity,
+        id: &[Value],
+    ) -> EngineResult<Option<Vec<Value>>> {
+        let columns = join(self.columns.iter(), |name| quote(name), ", ");
+        let names = self.identity_columns(identity);
+        if names.len() != id.len() || names.is_empty() {
+            return Ok(None);
+        }
+        let equal = join(names.iter(), |name| format!("{name} IS ?"), " AND ");
+        let sql = format!("SELECT {columns} FROM {} WHERE {equal} LIMIT 1", self.quoted());
+        let rows = connection.cached(&sql, id).during("read a row")?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Removes the row with this identity.
+    pub(super) fn remove(
+        &self,
+        connection: &Connection,
+        identity: &Identity,
+        id: &[Value],
+    ) -> Result<(), SqliteError> {
+        let equal =
+            join(self.identity_columns(identity).iter(), |name| format!("{name} IS ?"), " AND ");
+        connection.cached(&format!("DELETE FROM {} WHERE {equal}", self.quoted()), id).map(|_| ())
+    }
+
+    /// Inserts a row of a table without a primary key under its number, or returns the row that is in
+    /// its way.
+    pub(super) fn insert_numbered(
+        &self,
+        connection: &Connection,
+        number: &[Value],
+        row: &[Value],
+    ) -> Result<Option<Vec<Value>>, SqliteError> {
+        let names = join(self.columns.iter(), |name| quote(name), ", ");
+        let marks = join(self.columns.iter(), |_| "?".to_owned(), ", ");
+        let (rowid, table) = (self.rowid(), self.quoted());
+        let sql = format!("INSERT INTO {table} ({rowid}, {names}) VALUES (?, {marks})");
+        let values: Vec<_> = number.iter().chain(row).cloned().collect();
+        let there = self.run_offer(connection, &sql, &values)?;
+        Ok((!same_row(&there, row)).then_some(there))
+    }
+
+    /// The columns that identify a row, quoted, as this table calls them.
+    fn identity_columns(&self, identity: &Identity) -> Vec<String> {
+        match identity {
+            Identity::Columns(names) => names.iter().map(|name| quote(name)).collect(),
+            Identity::Number => vec![self.rowid().to_owned()],
+            Identity::Nothing => Vec::new(),
+        }
+    }
+
+    /// Whether the table has all of these columns.
+    pub(super) fn has_columns(&self, names: &[String]) -> bool {
+        let has = |name: &String| self.columns.iter().any(|own| own.eq_ignore_ascii_case(name));
+        names.iter().all(has)
     }
 
     /// Removes the row with this key.
@@ -188,6 +285,28 @@ impl Table {
              (SELECT {rowid} FROM {table} WHERE {equal} ORDER BY {rowid} LIMIT 1)"
         );
         connection.run(&sql, row)
+    }
+
+    /// Makes one row with exactly these values another one.
+    pub(super) fn update_equal(
+        &self,
+        connection: &Connection,
+        row: &[Value],
+        version: &[Value],
+    ) -> Result<(), SqliteError> {
+        let table = self.quoted();
+        let sets = join(self.columns.iter(), |name| format!("{} = ?", quote(name)), ", ");
+        let (condition, values) = if self.has_key() {
+            (self.where_key(), self.key_of(row))
+        } else {
+            let equal = join(self.columns.iter(), |name| format!("{} IS ?", quote(name)), " AND ");
+            let rowid = self.rowid();
+            let first =
+                format!("SELECT {rowid} FROM {table} WHERE {equal} ORDER BY {rowid} LIMIT 1");
+            (format!("{rowid} = ({first})"), row.to_vec())
+        };
+        let values: Vec<_> = version.iter().chain(&values).cloned().collect();
+        connection.run(&format!("UPDATE {table} SET {sets} WHERE {condition}"), &values)
     }
 
     /// Inserts a row under the next free number, or returns the row that is in its way. For tables

@@ -10,8 +10,11 @@ use crate::engine::conformance::{Backend, Pair, Side, chunks_of, conformance_tes
 use crate::engine::{ChunkFormat, Engine};
 
 mod chunks;
+mod definitions;
 mod own;
+mod pairs;
 mod random;
+mod random_definitions;
 mod threads;
 
 conformance_tests!(super::pair);

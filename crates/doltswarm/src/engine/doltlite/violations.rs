@@ -1,24 +1,34 @@
 //! Settling constraint violations that a merge brings about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::{During, quote, text};
+use super::definitions::Form;
 use super::record::{self, Record};
-use super::settle::{Settlement, Stop, Want, same, stuck};
+use super::settle::{CONSTRAINT, Settlement, Stop, Want, same, stuck};
 use super::table::{self, Table};
 use crate::engine::{EngineError, EngineResult, Value};
 
 /// After this many passes theirs' versions are no longer put in: then rows only go, and so it ends.
-const ADOPTING_PASSES: usize = 8;
-
-/// After this many passes the merge is given up. Each pass that only removes takes away one level of
-/// rows that refer to each other, and checks whole tables.
-const PASSES_MAX: usize = 1_000;
+const ADOPTING_PASSES: u64 = 8;
 
 /// A row that breaks constraints of its table.
 struct Violation {
     kind: String,
     row: Vec<Value>,
+    /// What the broken foreign key says about the row, when that is what it breaks.
+    action: Option<Action>,
+}
+
+/// What a foreign key says about a row whose parent was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Action {
+    /// The row goes too.
+    Cascade,
+    /// These columns become NULL.
+    SetNull(Vec<String>),
+    /// These columns become their default.
+    SetDefault(Vec<String>),
 }
 
 /// What a pass does to a table.
@@ -35,12 +45,12 @@ pub(super) fn tables(settlement: &Settlement<'_>) -> EngineResult<Vec<String>> {
     Ok(rows.iter().map(|row| text(row.first()).to_owned()).collect())
 }
 
-/// Settles all violations, in passes.
+/// Settles all violations, in passes. It ends: from the ninth pass on each pass removes rows.
 pub(super) fn settle(settlement: &mut Settlement<'_>) -> Result<(), Stop> {
-    for pass in 0..PASSES_MAX {
+    for pass in 0_u64.. {
         let names = tables(settlement)?;
         if names.is_empty() {
-            return Ok(());
+            break;
         }
         let mut plans = Vec::new();
         for name in &names {
@@ -52,16 +62,13 @@ pub(super) fn settle(settlement: &mut Settlement<'_>) -> Result<(), Stop> {
         }
         verify(settlement, &names)?;
     }
-    Err(Stop::Impossible(format!(
-        "the constraints of the tables {} do not settle; change the rows on one side so that they \
-         agree",
-        tables(settlement)?.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-    )))
+    Ok(())
 }
 
 /// Looks for violations again: in `names`, even where they are now as they were in ours, and in all
 /// tables that differ from ours or refer to one that does.
 pub(super) fn verify(settlement: &Settlement<'_>, names: &[String]) -> EngineResult<()> {
+    let names: BTreeSet<_> = names.iter().chain(&settlement.watched).collect();
     if !names.is_empty() {
         let marks = vec!["?"; names.len()].join(", ");
         let sql = format!("SELECT dolt_verify_constraints('--all', {marks})");
@@ -78,7 +85,7 @@ fn plan(settlement: &Settlement<'_>, name: &str) -> EngineResult<Plan> {
     let table = table::require(connection, name)?;
     let sql = format!("SELECT * FROM {}", quote(&format!("dolt_constraint_violations_{name}")));
     let rows = connection.rows(&sql, &[]).during("read the violations")?;
-    let mut kinds: BTreeMap<String, (Vec<String>, Vec<Value>)> = BTreeMap::new();
+    let mut found: BTreeMap<String, Violation> = BTreeMap::new();
     let width = table.width();
     for row in rows {
         let picked = row.get(1..=width).and_then(|all| table.pick(all));
@@ -89,16 +96,33 @@ fn plan(settlement: &Settlement<'_>, name: &str) -> EngineResult<Plan> {
             });
         };
         let kind = kind(text(row.first()));
-        let (kinds, _) =
-            kinds.entry(table.key_json(&values)).or_insert_with(|| (Vec::new(), values));
-        kinds.push(kind);
-    }
-    let violations = kinds
-        .into_values()
+        let action = (kind == "foreign key").then(|| action(text(row.last()))).flatten();
+        let key = table.key_json(&values);
+        let first = || Violation { kind: kind.clone(), row: values, action: action.clone() };
+        let violation = found.entry(key).or_insert_with(first);
         // A row that breaks several constraints is recorded once, under the first word of them.
-        .map(|(kinds, row)| Violation { kind: kinds.into_iter().min().unwrap_or_default(), row })
-        .collect();
-    Ok(Plan { table, violations })
+        if kind < violation.kind {
+            violation.kind = kind;
+        }
+        if violation.action != action {
+            violation.action = None;
+        }
+    }
+    Ok(Plan { table, violations: found.into_values().collect() })
+}
+
+/// What the engine says of a broken foreign key, as far as it says what to do.
+fn action(info: &str) -> Option<Action> {
+    let info: serde_json::Value = serde_json::from_str(info).ok()?;
+    let columns = info.get("Columns")?.as_array()?;
+    let columns = columns.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+    let columns: Option<Vec<String>> = columns;
+    match info.get("OnDelete")?.as_str()? {
+        "CASCADE" => Some(Action::Cascade),
+        "SET NULL" => Some(Action::SetNull(columns?)),
+        "SET DEFAULT" => Some(Action::SetDefault(columns?)),
+        _ => None,
+    }
 }
 
 /// The engine's word for a constraint, shortened to the name people know.
@@ -116,7 +140,14 @@ fn adopt(settlement: &mut Settlement<'_>, plans: &[Plan]) -> Result<bool, Stop> 
     let mut changed = false;
     for Plan { table, violations } in plans {
         let mut wants = Vec::new();
-        for Violation { kind, row } in violations {
+        for violation in violations {
+            let Violation { kind, row, action } = violation;
+            if let Some(action) = action
+                && act(settlement, table, kind, row, action)?
+            {
+                changed = true;
+                continue;
+            }
             if !table.has_key() {
                 if !settlement.theirs_has(table, row)? {
                     remove_row(settlement, table, kind, row)?;
@@ -140,10 +171,49 @@ fn adopt(settlement: &mut Settlement<'_>, plans: &[Plan]) -> Result<bool, Stop> 
     Ok(changed)
 }
 
+/// Does what a foreign key says about a row whose parent is gone. Returns whether that was possible.
+fn act(
+    settlement: &mut Settlement<'_>,
+    table: &Table,
+    kind: &str,
+    row: &[Value],
+    action: &Action,
+) -> Result<bool, Stop> {
+    let connection = settlement.connection;
+    let columns = match action {
+        Action::Cascade => {
+            remove_row(settlement, table, kind, row)?;
+            return Ok(true);
+        }
+        Action::SetNull(columns) | Action::SetDefault(columns) => columns,
+    };
+    let defaults = match action {
+        Action::SetDefault(_) => Form::load(connection, table.clone())?.fills,
+        _ => Vec::new(),
+    };
+    let mut version = row.to_vec();
+    for name in columns {
+        let place = table.columns.iter().position(|other| other.eq_ignore_ascii_case(name));
+        let Some(place) = place else { return Ok(false) };
+        version[place] = defaults.get(place).map_or(Value::Null, |fill| fill.value.clone());
+    }
+    // A default without a parent of its own breaks the key again.
+    if same(&version.iter().cloned().map(Some).collect(), row) {
+        return Ok(false);
+    }
+    match table.update_equal(connection, row, &version) {
+        Ok(()) => {}
+        Err(error) if error.code & 0xff == CONSTRAINT => return Ok(false),
+        Err(error) => return Err(stuck(error, table)),
+    }
+    record(settlement, table, kind, row, Some(table.json(&version)));
+    Ok(true)
+}
+
 /// Removes the violating rows.
 fn remove(settlement: &mut Settlement<'_>, plans: &[Plan]) -> Result<(), Stop> {
     for Plan { table, violations } in plans {
-        for Violation { kind, row } in violations {
+        for Violation { kind, row, .. } in violations {
             remove_row(settlement, table, kind, row)?;
         }
     }

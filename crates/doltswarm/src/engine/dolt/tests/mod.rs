@@ -61,6 +61,10 @@ impl Backend for Databases {
         "ALTER TABLE t MODIFY COLUMN a INT NOT NULL"
     }
 
+    fn merges_are_total(&self) -> bool {
+        false
+    }
+
     fn rows_without_a_key_last(&self) -> bool {
         false
     }

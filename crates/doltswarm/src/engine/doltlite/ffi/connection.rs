@@ -32,6 +32,8 @@ pub(in super::super) struct Connection {
     guard: Box<Guard>,
     /// Prepared statements that are kept, none of them running.
     kept: RefCell<Vec<(&'static str, NonNull<Stmt>)>>,
+    /// The last statement of [`Connection::cached`], not running.
+    last: RefCell<Option<(String, NonNull<Stmt>)>>,
 }
 
 // SAFETY: the engine is built with SQLITE_THREADSAFE=1, so a handle may be used from any thread, one
@@ -51,7 +53,8 @@ impl Connection {
         // SAFETY: `path` is NUL-terminated and `db` is a valid place for the handle.
         let code = unsafe { super::sqlite3_open_v2(path.as_ptr(), &mut db, flags, ptr::null()) };
         let db = NonNull::new(db).ok_or_else(|| SqliteError::new(7, "out of memory"))?;
-        let connection = Self { db, guard: Box::default(), kept: RefCell::default() };
+        let (kept, last) = (RefCell::default(), RefCell::default());
+        let connection = Self { db, guard: Box::default(), kept, last };
         if code != super::OK {
             return Err(connection.error(code));
         }
@@ -82,12 +85,12 @@ impl Connection {
         unsafe { super::sqlite3_busy_timeout(self.db.as_ptr(), millis) };
     }
 
-    /// Switches triggers off for this connection.
-    pub(in super::super) fn disable_triggers(&self) {
-        let (off, now) = (0 as c_int, ptr::null_mut::<c_int>());
+    /// Switches triggers on or off for this connection.
+    pub(in super::super) fn enable_triggers(&self, on: bool) {
+        let (on, now) = (c_int::from(on), ptr::null_mut::<c_int>());
         // SAFETY: this option takes an int and a pointer to an int that may be null.
         unsafe {
-            super::sqlite3_db_config(self.db.as_ptr(), super::DBCONFIG_ENABLE_TRIGGER, off, now);
+            super::sqlite3_db_config(self.db.as_ptr(), super::DBCONFIG_ENABLE_TRIGGER, on, now);
         }
     }
 
@@ -161,6 +164,59 @@ impl Connection {
             rows.push(statement.row());
         }
         Ok(rows)
+    }
+
+    /// Runs one statement and hands out its rows one by one, until `take` returns false.
+    pub(in super::super) fn each(
+        &self,
+        sql: &str,
+        params: &[Value],
+        mut take: impl FnMut(Vec<Value>) -> bool,
+    ) -> Result<(), SqliteError> {
+        let mut statement = self.prepare_one(sql, params)?;
+        while statement.step()? {
+            if !take(statement.row()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::rows`], for a statement that runs again and again: keeps it prepared until another
+    /// one comes.
+    pub(in super::super) fn cached(
+        &self,
+        sql: &str,
+        params: &[Value],
+    ) -> Result<Vec<Vec<Value>>, SqliteError> {
+        let mut statement = match self.last.take() {
+            Some((text, raw)) if text == sql => {
+                let mut statement = Statement { connection: self, raw };
+                statement.bind_all(params)?;
+                statement
+            }
+            other => {
+                self.finalize(other);
+                self.prepare_one(sql, params)?
+            }
+        };
+        let mut rows = Vec::new();
+        while statement.step()? {
+            rows.push(statement.row());
+        }
+        self.finalize(self.last.replace(Some((sql.to_owned(), statement.reset_into_raw()))));
+        Ok(rows)
+    }
+
+    fn finalize(&self, kept: Option<(String, NonNull<Stmt>)>) {
+        if let Some((_, raw)) = kept {
+            drop(Statement { connection: self, raw });
+        }
+    }
+
+    /// Whether a statement can be prepared; it does not run.
+    pub(in super::super) fn prepares(&self, sql: &str) -> Result<(), SqliteError> {
+        self.prepare(sql).map(|_| ())
     }
 
     /// Like [`Self::rows`], for statements that run all the time: keeps them prepared, which for the
@@ -281,6 +337,7 @@ impl Drop for Connection {
         for (_, raw) in self.kept.take() {
             drop(Statement { connection: self, raw });
         }
+        self.finalize(self.last.take());
         // SAFETY: the handle is open and no statement outlives the connection.
         unsafe { super::sqlite3_close_v2(self.db.as_ptr()) };
     }

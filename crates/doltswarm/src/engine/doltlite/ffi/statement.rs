@@ -71,6 +71,14 @@ impl Statement<'_> {
                     super::TRANSIENT,
                     UTF8,
                 ),
+                Value::RawText(text) => super::sqlite3_bind_text64(
+                    raw,
+                    index,
+                    text.as_ptr().cast(),
+                    text.len() as u64,
+                    super::TRANSIENT,
+                    UTF8,
+                ),
                 Value::Blob(blob) => super::sqlite3_bind_blob64(
                     raw,
                     index,
@@ -126,13 +134,8 @@ impl Statement<'_> {
                 super::FLOAT => Value::Real(super::sqlite3_column_double(raw, column)),
                 super::TEXT => {
                     let text = copy(super::sqlite3_column_text(raw, column), raw, column);
-                    let text = String::from_utf8(text);
-                    // Text that is not UTF-8 cannot be a `String`; nothing else is lost.
-                    Value::Text(
-                        text.unwrap_or_else(|bad| {
-                            String::from_utf8_lossy(bad.as_bytes()).into_owned()
-                        }),
-                    )
+                    String::from_utf8(text)
+                        .map_or_else(|raw| Value::RawText(raw.into_bytes()), Value::Text)
                 }
                 super::BLOB => {
                     Value::Blob(copy(super::sqlite3_column_blob(raw, column), raw, column))

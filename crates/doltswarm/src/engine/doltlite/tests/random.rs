@@ -25,9 +25,19 @@ const SCHEMA: &str = "
     INSERT INTO heap VALUES (0, 0, 0), (1, 1, 1)";
 
 /// A little generator: the same numbers for the same seed, everywhere.
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
+    /// Dice for a seed.
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// An index below `bound`.
+    pub(super) fn pick(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).expect("because it is below a usize")
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
