@@ -185,6 +185,37 @@ pub struct Lost {
     pub compared_with: Option<CommitHash>,
 }
 
+impl Lost {
+    /// The record as the engines store it: without what was compared with, which only its id tells,
+    /// and if there are a loser and a winner, only with the columns in which versions differ.
+    pub fn as_stored(&self) -> Self {
+        let mut lost = Self { compared_with: None, ..self.clone() };
+        let (Some(Version::Row(loser)), Some(Version::Row(winner))) = (&self.loser, &self.winner)
+        else {
+            return lost;
+        };
+        let base = match &self.base {
+            Some(Version::Row(base)) => Some(base),
+            _ => None,
+        };
+        let differs = |column: &u8| {
+            let [loser, winner] = [loser.get(column), winner.get(column)];
+            loser != winner || base.is_some_and(|base| base.get(column) != winner)
+        };
+        let keep: Vec<u8> =
+            loser.keys().chain(winner.keys()).copied().filter(|column| differs(column)).collect();
+        if keep.is_empty() {
+            return lost;
+        }
+        for version in [&mut lost.base, &mut lost.loser, &mut lost.winner] {
+            if let Some(Version::Row(cells)) = version {
+                cells.retain(|column, _| keep.contains(column));
+            }
+        }
+        lost
+    }
+}
+
 /// The whole database at one commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Root {
@@ -197,6 +228,16 @@ pub struct Root {
 }
 
 impl Root {
+    /// The database as a real engine shows it: see [`Lost`] for what its records leave out. Of records
+    /// that look alike then, one is shown, open if any is.
+    pub fn as_stored(&self) -> Self {
+        let mut conflicts = BTreeMap::new();
+        for (lost, resolved) in &self.conflicts {
+            *conflicts.entry(lost.as_stored()).or_insert(true) &= *resolved;
+        }
+        Self { conflicts, ..self.clone() }
+    }
+
     /// The database of a founding commit: empty tables.
     pub fn founding() -> Self {
         let tables = (0..TABLES).map(|table| (table, Table::new())).collect();

@@ -28,11 +28,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
+use doltswarm_core::commit::{ConflictPolicy, EngineKind};
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::membership::Membership;
 use doltswarm_core::message::SignedCommit;
 use doltswarm_core::node::dialer::Dialer;
-use doltswarm_core::node::{Event, Node, OpId, Output};
+use doltswarm_core::node::{Event, Node, NodeConfig, OpId, Output};
 use doltswarm_core::time::Time;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -164,7 +165,13 @@ impl Driver {
         let me = shared.identity.peer_id();
         let seed = u64::from_le_bytes(me.as_bytes()[..8].try_into().expect("because 8 is 8"));
         let known = recovered.known(&shared);
-        let node = recovered.into_node(me, seed, known.keys().copied().collect());
+        let policy = match shared.founding.engine {
+            EngineKind::DoltLite => shared.founding.policy,
+            // Clashing definitions still make a merge impossible there, whatever the policy is.
+            EngineKind::Dolt => ConflictPolicy::Park,
+        };
+        let config = NodeConfig { me, seed, policy };
+        let node = recovered.into_node(config, known.keys().copied().collect());
         let mut driver = Self {
             node,
             network,

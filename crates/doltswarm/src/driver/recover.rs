@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use doltswarm_core::commit::ConflictPolicy;
 use doltswarm_core::fold::MergeMemory;
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
@@ -28,12 +27,10 @@ pub(crate) struct Recovered {
 }
 
 impl Recovered {
-    pub(super) fn into_node(self, me: PeerId, seed: u64, peers: Vec<PeerId>) -> Node {
+    pub(super) fn into_node(self, config: NodeConfig, peers: Vec<PeerId>) -> Node {
         let Self { graph, memory, main, included } = self;
         let restored = Restored { graph, memory, main, included, peers };
-        // The engines still answer that a merge is impossible under either policy: such a head is parked.
-        let policy = ConflictPolicy::Park;
-        Node::new(NodeConfig { me, seed, policy }, restored, Time::ZERO)
+        Node::new(config, restored, Time::ZERO)
     }
 
     pub(super) fn known(&self, shared: &Arc<Shared>) -> BTreeMap<PeerId, Known> {

@@ -48,10 +48,10 @@ pub(crate) fn statement(root: &Root, edit: &Edit, reader: &mut dyn Reader) -> St
         Edit::ToggleTable { table } => create(table),
         Edit::Schema(ref edit) => panic!("{edit:?}: histories have no such edits"),
         Edit::Resolve => {
-            let open = root.first_open().expect("the model settles what is open");
+            let open = root.first_open().expect("the model settles what is open").as_stored();
             let (id, ..) = conflicts(reader)
                 .into_iter()
-                .find(|(_, lost, _)| lost == open)
+                .find(|(_, lost, resolved)| *lost == open && !resolved)
                 .unwrap_or_else(|| panic!("the engine has not recorded {open:?}"));
             format!("UPDATE swarm_conflicts SET state = 'resolved' WHERE id = '{id}'")
         }
@@ -74,7 +74,7 @@ pub(crate) fn read_root(reader: &mut dyn Reader, kind: EngineKind) -> Root {
         root.tables.insert(number, read_table(reader, kind, &name));
     }
     for (_, lost, resolved) in conflicts(reader) {
-        assert_eq!(root.conflicts.insert(lost, resolved), None, "a conflict is recorded twice");
+        *root.conflicts.entry(lost).or_insert(true) &= resolved;
     }
     root
 }
