@@ -13,8 +13,10 @@ use crate::limits::HEADS_MAX;
 use crate::mutant::{Mutant, is_active};
 
 mod common;
+mod standing;
 
 pub use common::Common;
+pub use standing::{SetAside, SetAsideReason, Standing};
 
 /// What inserting a commit did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

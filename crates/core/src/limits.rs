@@ -10,6 +10,10 @@ pub const HASH_BYTES: usize = 20;
 /// How many heads one peer may name at once. Heads are at most the number of writers that have not
 /// seen each other; more than this is abuse.
 pub const HEADS_MAX: usize = 1_024;
+/// How many concurrent heads of one key take part in the fold, highest first; the others are set
+/// aside. Each costs a merge whenever the fold begins anew, and a writer that has met its own commits
+/// has one. 64 leaves room for a key that is used on several machines.
+pub const CONCURRENT_HEADS_MAX: usize = 64;
 /// How many commits one pull may bring from one peer before it is refused. A first clone is not a
 /// pull.
 pub const PULL_COMMITS_MAX: usize = 1_000_000;

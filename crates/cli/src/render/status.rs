@@ -102,11 +102,31 @@ fn needs_attention(out: &mut String, status: &Value) {
         let what = format!("{} {}", short(&text(head, "head")), text(head, "reason"));
         line(out, "parked", &what);
     }
+    set_aside(out, status);
     for refused in list(status, "rejected") {
         let heads: Vec<String> = texts(refused, "heads").iter().map(|head| short(head)).collect();
         let from = short(&text(refused, "peer"));
         let what = format!("{} from {from}: {}", heads.join(" "), text(refused, "reason"));
         line(out, "refused", &what);
+    }
+}
+
+/// How many heads that are set aside the status names one by one.
+const SET_ASIDE_SHOWN_MAX: usize = 8;
+
+fn set_aside(out: &mut String, status: &Value) {
+    let heads = list(status, "set_aside");
+    for head in heads.iter().take(SET_ASIDE_SHOWN_MAX) {
+        let signer = short(&text(head, "signer"));
+        let what = format!("{} by {signer}: {}", short(&text(head, "head")), text(head, "reason"));
+        line(out, "aside", &what);
+    }
+    if let Some(more) = heads.len().checked_sub(SET_ASIDE_SHOWN_MAX).filter(|more| *more > 0) {
+        line(
+            out,
+            "aside",
+            &format!("and {}: see `doltswarm status --json`", count(more as u64, "more head")),
+        );
     }
 }
 
@@ -171,6 +191,15 @@ mod tests {
         let text = status(&dirty);
         assert!(text.contains("uncommitted changes in t"), "{text}");
         assert!(text.contains("2 conflicts: see `doltswarm conflicts`"), "{text}");
+    }
+
+    #[test]
+    fn the_first_heads_that_are_set_aside_are_named() {
+        let head = json!({ "head": "ab", "signer": "cd", "reason": "too large" });
+        let heads: Vec<_> = (0..10).map(|_| head.clone()).collect();
+        let text = status(&json!({ "in_sync": false, "online": true, "set_aside": heads }));
+        assert_eq!(text.matches("aside    ab by cd: too large\n").count(), 8, "{text}");
+        assert!(text.contains("aside    and 2 more heads: see"), "{text}");
     }
 
     #[test]

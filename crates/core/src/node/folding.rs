@@ -14,7 +14,7 @@ use super::io::{Event, MoveResult, OpId, Output};
 use super::timers::{Backoff, Outbox};
 use crate::commit::{ConflictPolicy, Merge};
 use crate::fold::{self, FoldRun, Folded, MergeMemory, MergeResult, Parked, Plan};
-use crate::graph::CommitGraph;
+use crate::graph::{CommitGraph, Standing};
 use crate::id::CommitHash;
 use crate::limits::{DIRTY_RETRY_DELAY, FOLD_RESTARTS_MAX};
 use crate::time::Time;
@@ -40,8 +40,8 @@ pub(super) struct Folding {
     outrun: u32,
     /// The last known fold's parked heads.
     parked: Vec<Parked>,
-    /// What was last said to be parked, sorted by hash; nothing before the first fold.
-    parked_said: Option<Vec<CommitHash>>,
+    /// What was last said to be parked or set aside, sorted by hash; nothing before the first fold.
+    kept_said: Option<Vec<CommitHash>>,
     /// What the last [`Event::Folded`] said.
     folded_said: (CommitHash, Vec<Parked>),
     merging: Option<(OpId, Merge)>,
@@ -66,11 +66,12 @@ impl Folding {
         main: CommitHash,
         included: Vec<CommitHash>,
         graph: &CommitGraph,
+        standing: &Standing,
     ) -> Self {
         Self {
             policy,
             main,
-            run: FoldRun::new(fold::order(graph.heads(), graph), policy),
+            run: FoldRun::new(fold::order(standing.fold_heads(), graph), policy),
             begun_on: (main, included.clone()),
             included,
             folded: None,
@@ -78,7 +79,7 @@ impl Folding {
             restarts: 0,
             outrun: 0,
             parked: Vec::new(),
-            parked_said: None,
+            kept_said: None,
             folded_said: (main, Vec::new()),
             merging: None,
             moving: None,
@@ -124,12 +125,12 @@ impl Folding {
     ///
     /// Where that has interrupted the fold too often already, it is ended first: its heads include all
     /// that was committed here.
-    pub(super) fn refold(&mut self, graph: &CommitGraph) {
+    pub(super) fn refold(&mut self, graph: &CommitGraph, standing: &Standing) {
         if self.folded.is_some() {
-            self.begin(graph);
+            self.begin(graph, standing);
         } else if self.restarts < FOLD_RESTARTS_MAX && self.outrun <= FOLD_RESTARTS_MAX {
             let restarts = self.restarts + 1;
-            self.begin(graph);
+            self.begin(graph, standing);
             self.restarts = restarts;
         } else {
             self.outdated = true;
@@ -140,17 +141,17 @@ impl Folding {
     ///
     /// Main can no more go to the fold under way. Where such folds never came to their end, this one
     /// does all the same, so that the engine hears of it.
-    pub(super) fn refold_local(&mut self, graph: &CommitGraph) {
+    pub(super) fn refold_local(&mut self, graph: &CommitGraph, standing: &Standing) {
         if self.folded.is_none() && self.outrun > FOLD_RESTARTS_MAX {
             self.outdated = true;
         } else {
-            self.begin(graph);
+            self.begin(graph, standing);
         }
     }
 
     /// Begins the fold of the current heads. Merges made so far are remembered, so little is lost.
-    pub(super) fn begin(&mut self, graph: &CommitGraph) {
-        self.run = FoldRun::new(fold::order(graph.heads(), graph), self.policy);
+    pub(super) fn begin(&mut self, graph: &CommitGraph, standing: &Standing) {
+        self.run = FoldRun::new(fold::order(standing.fold_heads(), graph), self.policy);
         self.begun_on = (self.main, self.included.clone());
         self.folded = None;
         self.outdated = false;
@@ -237,14 +238,14 @@ impl Folding {
     pub(super) fn drive(
         &mut self,
         now: Time,
-        graph: &CommitGraph,
+        (graph, standing): (&CommitGraph, &Standing),
         memory: &MergeMemory,
         outbox: &mut Outbox,
     ) {
         while self.merging.is_none() && self.moving.is_none() {
             if self.folded.is_none() {
                 match self.run.advance(memory, graph) {
-                    Plan::Done(folded) => self.take_fold(folded, outbox),
+                    Plan::Done(folded) => self.take_fold(folded, standing, outbox),
                     Plan::Need(merge) => {
                         self.start_merge(now, merge, outbox);
                         return;
@@ -256,7 +257,7 @@ impl Folding {
             if !self.outdated || self.moving.is_some() {
                 return;
             }
-            self.begin(graph);
+            self.begin(graph, standing);
         }
     }
 
@@ -287,11 +288,13 @@ impl Folding {
         }
     }
 
-    fn take_fold(&mut self, folded: Folded, outbox: &mut Outbox) {
-        let mut heads: Vec<_> = folded.parked.iter().map(|parked| parked.head).collect();
+    fn take_fold(&mut self, folded: Folded, standing: &Standing, outbox: &mut Outbox) {
+        let parked = folded.parked.iter().map(|parked| parked.head);
+        let mut heads: Vec<_> =
+            parked.chain(standing.set_aside().iter().map(|aside| aside.head)).collect();
         heads.sort_unstable();
-        if self.parked_said.as_ref() != Some(&heads) {
-            self.parked_said = Some(heads.clone());
+        if self.kept_said.as_ref() != Some(&heads) {
+            self.kept_said = Some(heads.clone());
             outbox.send(Output::SetParked { heads });
         }
         let said = (folded.tip, folded.parked.clone());

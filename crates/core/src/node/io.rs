@@ -66,7 +66,7 @@ pub enum Output {
     /// Keep exactly these heads on branches of their own. Not answered. Said when the set changes,
     /// and once at the start, because nobody knows what a crash left behind.
     SetParked {
-        /// The parked heads, sorted by hash.
+        /// The heads that are parked or set aside, sorted by hash.
         heads: Vec<CommitHash>,
     },
     /// Something happened that people and applications may want to know. Not answered.

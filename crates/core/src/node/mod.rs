@@ -19,14 +19,14 @@ mod peers;
 mod tellers;
 pub(crate) mod timers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use io::{Event, MoveResult, OpId, Output, PeerView, PullError, RejectedHeads};
 
 use crate::commit::{ConflictPolicy, UserCommit};
 use crate::error::PeerFault;
 use crate::fold::{MergeMemory, MergeResult, Parked};
-use crate::graph::{CommitGraph, GraphError};
+use crate::graph::{CommitGraph, GraphError, Inserted, SetAside, Standing};
 use crate::id::{CommitHash, PeerId};
 use crate::limits::{ADVERT_TOLD_MAX, HEADS_MAX};
 use crate::message::{Advert, AdvertReply, HeadRequest};
@@ -62,6 +62,8 @@ pub struct Restored {
     pub included: Vec<CommitHash>,
     /// The peers known from before.
     pub peers: Vec<PeerId>,
+    /// The commits that this node set aside, with the reasons.
+    pub set_aside: BTreeMap<CommitHash, String>,
 }
 
 /// One peer's state machine.
@@ -81,6 +83,7 @@ pub struct Node {
     /// The latest time that was handed in.
     now: Time,
     graph: CommitGraph,
+    standing: Standing,
     memory: MergeMemory,
     peers: Peers,
     pulls: EventHandler,
@@ -96,17 +99,19 @@ impl Node {
     ///
     /// Where the graph lacks even a founding commit.
     pub fn new(config: NodeConfig, restored: Restored, now: Time) -> Self {
-        let Restored { graph, memory, main, included, peers: known } = restored;
+        let Restored { graph, memory, main, included, peers: known, set_aside } = restored;
         assert!(graph.founding().is_some(), "a node begins with at least the founding commit");
         let mut peers = Peers::new(&config.me);
         for peer in known.into_iter().filter(|peer| *peer != config.me) {
             peers.entry(peer);
         }
+        let standing = Standing::new(&graph, set_aside);
         let mut node = Self {
             me: config.me,
             now,
-            folding: Folding::new(config.policy, main, included, &graph),
+            folding: Folding::new(config.policy, main, included, &graph, &standing),
             graph,
+            standing,
             memory,
             peers,
             pulls: EventHandler::default(),
@@ -128,9 +133,25 @@ impl Node {
         &self.memory
     }
 
-    /// The heads, sorted by hash.
+    /// The heads, sorted by hash: the maximal accepted commits, which are advertised.
     pub fn heads(&self) -> &BTreeSet<CommitHash> {
         self.graph.heads()
+    }
+
+    /// The heads that the fold is made of, sorted by hash: the maximal accepted commits that are not
+    /// set aside.
+    pub fn fold_heads(&self) -> &BTreeSet<CommitHash> {
+        self.standing.fold_heads()
+    }
+
+    /// The heads that are set aside, sorted by hash, with the reasons.
+    pub fn set_aside(&self) -> &[SetAside] {
+        self.standing.set_aside()
+    }
+
+    /// Which commits take part in the fold.
+    pub fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// The heads as an advert or an answer names them: sorted by hash, never empty.
@@ -276,9 +297,9 @@ impl Node {
         self.folding.set_main(main, included);
         let (inserted, heads_changed) = self.insert(commits);
         if !is_active(Mutant::LocalCommitIgnored) {
-            self.folding.refold_local(&self.graph);
+            self.folding.refold_local(&self.graph, &self.standing);
         } else if heads_changed {
-            self.folding.refold(&self.graph);
+            self.folding.refold(&self.graph, &self.standing);
         }
         self.drive(now);
         inserted.map(|_| ())
@@ -310,7 +331,9 @@ impl Node {
 
     fn compare_mains(&mut self, now: Time, peer: PeerId, theirs: CommitHash) {
         let ours = self.main();
-        let comparable = self.is_settled() && self.peers.is_in_sync(&peer, self.graph.heads());
+        let comparable = self.is_settled()
+            && !self.standing.is_local()
+            && self.peers.is_in_sync(&peer, self.graph.heads());
         if comparable && self.peers.disagrees(now, &peer, ours, theirs) {
             self.outbox.event(Event::EnginesDisagree { peer, ours, theirs });
         }
@@ -328,7 +351,7 @@ impl Node {
             let local = |error: GraphError| PullError::Local { reason: error.to_string() };
             let (inserted, heads_changed) = self.insert(commits);
             if heads_changed {
-                self.folding.refold(&self.graph);
+                self.folding.refold(&self.graph, &self.standing);
             }
             inserted.map_err(local)
         });
@@ -359,8 +382,32 @@ impl Node {
     /// The merge commits remembered may not be in the database any more: they are made again.
     pub fn handle_merges_lost(&mut self, now: Time) {
         self.memory = MergeMemory::default();
-        self.folding.begin(&self.graph);
+        self.folding.begin(&self.graph, &self.standing);
         self.drive(now);
+    }
+
+    /// The commit's content failed a check here or exceeded a budget: it takes no part in the fold, and
+    /// neither does what builds on it. The commit need not be accepted yet. Durable by now, because a
+    /// restart must not forget it. Returns whether that is new; the founding commit cannot be set aside.
+    ///
+    /// Heads are advertised and passed on as before, so other peers can judge the commit themselves.
+    pub fn handle_set_aside(&mut self, now: Time, commit: CommitHash, reason: String) -> bool {
+        let is_new = self.standing.set_aside_locally(&self.graph, commit, reason);
+        if is_new {
+            self.folding.begin(&self.graph, &self.standing);
+        }
+        self.drive(now);
+        is_new
+    }
+
+    /// The commit takes part again. Returns whether it was set aside here.
+    pub fn handle_release(&mut self, now: Time, commit: CommitHash) -> bool {
+        let was = self.standing.release(&self.graph, &commit);
+        if was {
+            self.folding.begin(&self.graph, &self.standing);
+        }
+        self.drive(now);
+        was
     }
 
     /// Moving main ended, or the engine failed.
@@ -433,20 +480,26 @@ impl Node {
 
     /// Inserts commits, parents first. Returns how many are new, and whether the heads changed.
     fn insert(&mut self, commits: Vec<UserCommit>) -> (Result<usize, GraphError>, bool) {
-        let (before, count) = (self.graph.heads().clone(), self.graph.len());
-        let mut result = Ok(());
+        let before = self.graph.heads().clone();
+        let (mut result, mut inserted) = (Ok(()), Vec::new());
         for commit in commits {
-            result = self.graph.insert(commit).map(|_| ());
-            if result.is_err() {
-                break;
+            let hash = commit.hash;
+            match self.graph.insert(commit) {
+                Ok(Inserted::New) => inserted.push(hash),
+                Ok(Inserted::Known) => {}
+                Err(error) => {
+                    result = Err(error);
+                    break;
+                }
             }
         }
+        self.standing.follow(&self.graph, &inserted);
         let heads_changed = *self.graph.heads() != before;
         if heads_changed {
             self.peers.heads_changed(&self.graph);
             self.outbox.event(Event::HeadsChanged { heads: self.advert_heads() });
         }
-        (result.map(|()| self.graph.len() - count), heads_changed)
+        (result.map(|()| inserted.len()), heads_changed)
     }
 
     /// Does all that can be done now. Does nothing where nothing changed.
@@ -456,7 +509,7 @@ impl Node {
         let (now, outbox) = (self.now, &mut self.outbox);
         self.peers.drive(now, &self.graph, outbox);
         self.pulls.drive(now, &self.graph, &self.peers, outbox);
-        self.folding.drive(now, &self.graph, &self.memory, outbox);
+        self.folding.drive(now, (&self.graph, &self.standing), &self.memory, outbox);
     }
 }
 

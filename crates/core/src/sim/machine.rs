@@ -92,7 +92,14 @@ impl Machine {
             .insert(Found { hash, builds_on: Vec::new(), made_on: None }.signed_by(peer_id(0)))
             .expect("because the first commit always fits");
         let memory = MergeMemory::default();
-        let restored = Restored { graph, memory, main: hash, included: vec![hash], peers: vec![] };
+        let restored = Restored {
+            graph,
+            memory,
+            main: hash,
+            included: vec![hash],
+            peers: vec![],
+            set_aside: BTreeMap::new(),
+        };
         let config = NodeConfig { me: peer_id(number), seed, policy: merging.node_policy() };
         let node = Node::new(config, restored, Time::ZERO);
         Self {
@@ -145,7 +152,14 @@ impl Machine {
         let memory =
             if forgets_merges { MergeMemory::default() } else { self.node.memory().clone() };
         let peers: Vec<PeerId> = self.node.peers().map(|view| view.peer).collect();
-        let restored = Restored { graph, memory, main: self.main, included, peers: peers.clone() };
+        let restored = Restored {
+            graph,
+            memory,
+            main: self.main,
+            included,
+            peers: peers.clone(),
+            set_aside: BTreeMap::new(),
+        };
         let policy = self.merging.node_policy();
         let config = NodeConfig { me: peer_id(self.number), seed, policy };
         self.node = Node::new(config, restored, now);

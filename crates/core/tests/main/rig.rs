@@ -1,5 +1,6 @@
 //! A node whose every output a test answers itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use doltswarm_core::commit::{ConflictPolicy, UserCommit};
@@ -48,7 +49,8 @@ pub(crate) fn restored(commits: &[UserCommit], main: CommitHash, included: &[u8]
         graph.insert(commit.clone()).unwrap();
     }
     let included = hashes(included);
-    Restored { graph, memory: MergeMemory::default(), main, included, peers: vec![] }
+    let (memory, set_aside) = (MergeMemory::default(), BTreeMap::new());
+    Restored { graph, memory, main, included, peers: vec![], set_aside }
 }
 
 /// A node and the time.

@@ -74,7 +74,9 @@ impl Driver {
         let peers = self.peer_records();
         Ok(HeadReply {
             heads: self.node.heads().iter().copied().collect(),
-            main: self.node.is_settled().then(|| self.node.main()),
+            // A main without what is set aside here only is not what others must have.
+            main: (self.node.is_settled() && !self.node.standing().is_local())
+                .then(|| self.node.main()),
             grants_digest: self.shared.membership().digest(),
             peers,
         })

@@ -15,7 +15,7 @@ use crate::engine::{Engine, EngineResult, Value};
 use crate::store::Invite;
 use crate::swarm::{
     ConflictCounts, DatabaseProblem, InviteOptions, MemberReport, ParkedHead, PeerStatus,
-    PeersError, RejectedHeads, Status, WaitFor, WaitReport,
+    PeersError, RejectedHeads, Status, WaitFor, WaitReport, set_aside_heads,
 };
 use crate::ticket::Ticket;
 
@@ -67,6 +67,12 @@ impl Driver {
                 self.isolate(isolated);
                 let _ = reply.send(());
             }
+            Command::SetAside { commit, reason, reply } => {
+                let _ = reply.send(self.set_aside(commit, &reason));
+            }
+            Command::Release { commit, reply } => {
+                let _ = reply.send(self.release(commit));
+            }
             Command::Close => unreachable!("because the loop takes Close itself"),
         }
     }
@@ -95,6 +101,7 @@ impl Driver {
             state: read.state,
             heads: shared.texts(self.node.heads()),
             parked: parked.collect(),
+            set_aside: set_aside_heads(self.node.standing(), shared.founding.engine),
             conflicts: read.conflicts,
             peers: self.peer_statuses(),
             in_sync: self.in_sync() && read.dirty.is_empty() && read.problem.is_none(),
@@ -147,12 +154,14 @@ impl Driver {
         peers.iter().map(status).collect()
     }
 
-    /// Whether main is the fold of the heads, and every connected peer has the same heads and main. A node
+    /// Whether main is the fold of the heads with nothing set aside on this node alone, and every
+    /// connected peer has the same heads and main. A node
     /// that knows members and is connected to none cannot say that it is in step.
     fn in_sync(&self) -> bool {
         let connected: Vec<PeerView<'_>> =
             self.node.peers().filter(|view| view.connected).collect();
         self.node.is_settled()
+            && !self.node.standing().is_local()
             && connected.iter().all(|view| view.in_sync && view.other_main.is_none())
             && (!connected.is_empty() || self.known.is_empty())
     }

@@ -197,6 +197,17 @@ pub(crate) enum Command {
         commits: Vec<CommitHash>,
         reply: Reply<Vec<Option<PeerId>>>,
     },
+    /// Set a commit aside on this node.
+    SetAside {
+        commit: CommitHash,
+        reason: String,
+        reply: Reply<Result<(), PeersError>>,
+    },
+    /// Release a commit that was set aside on this node; answers whether it was.
+    Release {
+        commit: CommitHash,
+        reply: Reply<Result<bool, PeersError>>,
+    },
     /// Cut the node off from all peers, or end that.
     Isolate {
         isolated: bool,

@@ -5,6 +5,7 @@
 //! core's. The driver decides nothing that a simulator would have to know.
 
 mod absence;
+mod aside;
 mod asked;
 mod collect;
 mod command;

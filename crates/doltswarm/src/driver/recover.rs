@@ -24,12 +24,13 @@ pub(crate) struct Recovered {
     memory: MergeMemory,
     main: CommitHash,
     included: Vec<CommitHash>,
+    set_aside: BTreeMap<CommitHash, String>,
 }
 
 impl Recovered {
     pub(super) fn into_node(self, config: NodeConfig, peers: Vec<PeerId>) -> Node {
-        let Self { graph, memory, main, included } = self;
-        let restored = Restored { graph, memory, main, included, peers };
+        let Self { graph, memory, main, included, set_aside } = self;
+        let restored = Restored { graph, memory, main, included, peers, set_aside };
         Node::new(config, restored, Time::ZERO)
     }
 
@@ -101,7 +102,8 @@ pub(crate) async fn recover(
     for merge in merges.into_iter().rev() {
         memory.insert(merge.ours, merge.theirs, merge.result);
     }
-    Ok(Recovered { graph, memory, main, included })
+    let set_aside = store.set_aside().map_err(|e| damaged(e.to_string()))?;
+    Ok(Recovered { graph, memory, main, included, set_aside })
 }
 
 /// The graph of all accepted commits, as the store has it.

@@ -233,6 +233,20 @@ pub(super) fn decode_invite(id: [u8; 32], bytes: &[u8]) -> Result<Invite, StoreE
     Ok(Invite { id, role, uses_left, expires_ms, created_ms })
 }
 
+/// Commit that is set aside: the reason. The commit is the key.
+pub(super) fn encode_reason(reason: &str) -> Result<Vec<u8>, StoreError> {
+    let mut out = Vec::new();
+    put_text(&mut out, reason, limits::REASON_BYTES_MAX, "the reason of a set-aside commit")?;
+    Ok(out)
+}
+
+pub(super) fn decode_reason(bytes: &[u8]) -> Result<String, StoreError> {
+    let mut reader = Reader::new("set-aside", bytes);
+    let reason = reader.text(limits::REASON_BYTES_MAX)?;
+    reader.end()?;
+    Ok(reason)
+}
+
 /// Rejected head: sequence, reason. The head is the key.
 pub(super) fn encode_rejected(sequence: u64, reason: &str) -> Result<Vec<u8>, StoreError> {
     let mut out = sequence.to_le_bytes().to_vec();

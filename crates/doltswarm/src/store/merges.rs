@@ -79,6 +79,13 @@ pub(super) fn write(txn: &WriteTransaction, merges: &[RememberedMerge]) -> Resul
     Ok(())
 }
 
+/// Forgets all merges.
+pub(super) fn clear(txn: &WriteTransaction) -> Result<(), StoreError> {
+    txn.delete_table(MERGES).map_err(failed)?;
+    txn.delete_table(MERGE_ORDER).map_err(failed)?;
+    create_tables(txn)
+}
+
 impl Store {
     /// Remembers what came of merging `theirs` into `ours`.
     ///
@@ -107,11 +114,7 @@ impl Store {
     /// Forgets all merges, those that wait in memory included; on the disk when it returns.
     pub fn forget_merges(&self) -> Result<(), StoreError> {
         self.flush()?;
-        self.write("forget merges", |txn| {
-            txn.delete_table(MERGES).map_err(failed)?;
-            txn.delete_table(MERGE_ORDER).map_err(failed)?;
-            create_tables(txn)
-        })
+        self.write("forget merges", clear)
     }
 
     /// The newest remembered merges, newest first, at most `limit`. What waits in memory is written

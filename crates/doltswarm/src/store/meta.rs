@@ -40,6 +40,7 @@ pub(super) fn initialise(db: &Database, founding: &Founding) -> Result<(), Store
             meta.insert(key, value).map_err(|error| failed(error.into()))?;
         }
     }
+    super::aside::create_tables(&txn)?;
     super::commits::create_tables(&txn)?;
     super::merges::create_tables(&txn)?;
     super::peers::create_tables(&txn)?;
@@ -47,12 +48,22 @@ pub(super) fn initialise(db: &Database, founding: &Founding) -> Result<(), Store
     txn.commit().map_err(|error| failed(error.into()))
 }
 
-/// Reads and checks what the file says the swarm is.
-pub(super) fn read_founding(txn: &ReadTransaction) -> Result<Founding, StoreError> {
-    let version = value(txn, VERSION)?
+/// Reads the version of the file's format.
+pub(super) fn read_version(txn: &ReadTransaction) -> Result<u32, StoreError> {
+    value(txn, VERSION)?
         .and_then(|bytes| bytes.try_into().ok())
         .map(u32::from_le_bytes)
-        .ok_or_else(|| StoreError::corrupt("it does not say its format"))?;
+        .ok_or_else(|| StoreError::corrupt("it does not say its format"))
+}
+
+/// Notes that the file has this program's format.
+pub(super) fn write_version(txn: &WriteTransaction) -> Result<(), StoreError> {
+    set(txn, VERSION, &FORMAT_VERSION.to_le_bytes())
+}
+
+/// Reads and checks what the file says the swarm is.
+pub(super) fn read_founding(txn: &ReadTransaction) -> Result<Founding, StoreError> {
+    let version = read_version(txn)?;
     if version != FORMAT_VERSION {
         return Err(StoreError::WrongVersion { found: version, expected: FORMAT_VERSION });
     }

@@ -19,6 +19,7 @@ use doltswarm_core::id::{CommitHash, PeerId, SwarmId};
 use doltswarm_core::limits;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
+mod aside;
 mod codec;
 mod commits;
 mod error;
@@ -28,6 +29,7 @@ mod meta;
 mod peers;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 pub use error::{RedeemError, StoreError};
 pub use invites::Invite;
@@ -38,7 +40,9 @@ pub use peers::PeerEntry;
 pub const FILE_NAME: &str = "store.redb";
 
 /// The version of the tables and of every record in them.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
+/// The version before it, which [`Store::open`] brings up to date.
+const FORMAT_VERSION_BEFORE: u32 = 2;
 
 /// What a swarm is; it never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +129,8 @@ impl Store {
         Self::open(dir)
     }
 
-    /// Opens the store of the node in `dir`, and checks every page of it.
+    /// Opens the store of the node in `dir`, and checks every page of it. One of the format before is
+    /// rewritten first, in one transaction.
     ///
     /// # Errors
     ///
@@ -133,6 +138,7 @@ impl Store {
     /// [`StoreError::WrongVersion`], or what the file system says.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let db = open_file(dir)?;
+        upgrade::upgrade(&db)?;
         let founding = meta::read_founding(&begin_read(&db)?)?;
         Ok(Self {
             inner: Arc::new(Inner {

@@ -20,7 +20,7 @@ use crate::engine::{Engine, EngineError, EngineResult, RowChange, TableDiff, Val
 use crate::ticket::Ticket;
 
 impl Swarm {
-    async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Option<T> {
+    pub(super) async fn command<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.inner.shared.inputs.send(Input::Command(command(reply))).ok()?;
         answer.await.ok()

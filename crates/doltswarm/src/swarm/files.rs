@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use doltswarm_core::graph::CommitGraph;
+use doltswarm_core::graph::{CommitGraph, Standing};
 use doltswarm_core::membership::{Member, Membership, Role, SignedGrant};
 
 use super::layout::Layout;
 use super::open::store_error;
-use super::{ConflictCounts, DatabaseProblem, MemberReport, OpenError, PeerStatus, Status};
+use super::{
+    ConflictCounts, DatabaseProblem, MemberReport, OpenError, PeerStatus, Status, set_aside_heads,
+};
 use crate::config::Config;
 use crate::driver::{restore_graph, time_of_day, unix_ms};
 use crate::identity::Identity;
@@ -20,6 +22,7 @@ pub struct NodeFiles {
     identity: Identity,
     founding: Founding,
     graph: CommitGraph,
+    standing: Standing,
     membership: Membership,
     peers: Vec<PeerEntry>,
 }
@@ -48,7 +51,8 @@ impl NodeFiles {
             let _ = membership.add(grant);
         }
         let (graph, peers) = (restore_graph(&store)?, store.peers().map_err(store_error)?);
-        Ok(Self { name: config.name, identity, founding, graph, membership, peers })
+        let standing = Standing::new(&graph, store.set_aside().map_err(store_error)?);
+        Ok(Self { name: config.name, identity, founding, graph, standing, membership, peers })
     }
 
     /// As [`Swarm::status`](super::Swarm::status); `reason` says why the database does not answer.
@@ -67,6 +71,7 @@ impl NodeFiles {
             heads: heads.iter().map(|head| engine.write_hash(head)).collect(),
             // Which heads are parked, only a fold can say.
             parked: Vec::new(),
+            set_aside: set_aside_heads(&self.standing, engine),
             conflicts: ConflictCounts::default(),
             peers: self.peers(),
             dirty: Vec::new(),

@@ -1,5 +1,6 @@
 //! The library's face: one value that keeps one database in step with its peers.
 
+mod aside;
 mod ask;
 mod database;
 mod error;
@@ -23,6 +24,7 @@ use doltswarm_core::membership::Role;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+pub(crate) use aside::set_aside_heads;
 pub use error::{ExecError, JoinError, OpenError, PeersError, QueryError};
 pub use event::SwarmEvent;
 pub use files::NodeFiles;
@@ -32,8 +34,8 @@ pub use options::{
 };
 pub use report::{
     Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, LogEntry, MemberReport,
-    ParkedHead, PeerStatus, PullReport, RejectedHeads, RowDiffReport, Status, TableDiffReport,
-    WaitReport,
+    ParkedHead, PeerStatus, PullReport, RejectedHeads, RowDiffReport, SetAsideHead, Status,
+    TableDiffReport, WaitReport,
 };
 pub use watch::{EventStream, TableChange, TableWatch};
 

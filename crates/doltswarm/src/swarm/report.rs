@@ -25,6 +25,9 @@ pub struct Status {
     pub heads: Vec<String>,
     /// The heads that the fold could not include.
     pub parked: Vec<ParkedHead>,
+    /// The heads that take no part in the fold, sorted: by rule, or because their content failed a
+    /// check on this node.
+    pub set_aside: Vec<SetAsideHead>,
     /// Counts of rows in `swarm_conflicts`.
     pub conflicts: ConflictCounts,
     /// The other peers this node knows, sorted by id.
@@ -64,6 +67,17 @@ pub struct ParkedHead {
     pub head: String,
     /// Why, and what a person can do.
     pub reason: String,
+}
+
+/// A head that takes no part in the fold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SetAsideHead {
+    /// The head.
+    pub head: String,
+    /// Why.
+    pub reason: String,
+    /// Who signed it.
+    pub signer: String,
 }
 
 /// Counts of rows in `swarm_conflicts`.

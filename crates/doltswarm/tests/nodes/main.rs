@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test says aloud that it was skipped")]
 
 mod api;
+mod aside;
 mod conflict;
 mod damage;
 mod disk;

@@ -568,7 +568,14 @@ impl Place {
             )
             .expect("because the first commit always fits");
         let (memory, included) = (MergeMemory::default(), vec![founding]);
-        let restored = Restored { graph, memory, main: founding, included, peers: vec![] };
+        let restored = Restored {
+            graph,
+            memory,
+            main: founding,
+            included,
+            peers: vec![],
+            set_aside: BTreeMap::new(),
+        };
         Self {
             node: Node::new(
                 NodeConfig { me: peer_id(number), seed, policy: ConflictPolicy::Settle },

@@ -76,7 +76,7 @@ fn wrong_words_about_itself_are_damage_and_another_version_is_named() {
         let error = Store::open(dir.path()).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{key}: {error}");
     }
-    for version in [FORMAT_VERSION - 1, FORMAT_VERSION + 1] {
+    for version in [FORMAT_VERSION_BEFORE - 1, FORMAT_VERSION + 1] {
         let (dir, store) = new_store();
         meta::set_for_test(&store, "version", &version.to_le_bytes());
         drop(store);

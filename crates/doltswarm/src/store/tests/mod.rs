@@ -13,6 +13,7 @@ use super::*;
 mod crash;
 mod hostile;
 mod records;
+mod upgrade;
 
 fn hash(n: u64) -> CommitHash {
     let mut bytes = [0xc0; CommitHash::BYTES];

@@ -184,3 +184,19 @@ fn node_remembers_its_name_and_port() {
     assert_eq!(store.listen_port().unwrap(), Some(4711));
     assert!(store.set_name(&"x".repeat(limits::NAME_BYTES_MAX + 1)).is_err());
 }
+
+#[test]
+fn what_is_set_aside_is_kept_with_its_reason() {
+    let (dir, store) = new_store();
+    store.add_set_aside(&hash(1), "first").unwrap();
+    store.add_set_aside(&hash(1), &"é".repeat(limits::REASON_BYTES_MAX)).unwrap();
+    store.add_set_aside(&hash(2), "second").unwrap();
+    let store = reopen(dir.path(), store);
+    let all = store.set_aside().unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[&hash(1)], "é".repeat(limits::REASON_BYTES_MAX / 2));
+    assert_eq!(all[&hash(2)], "second");
+    assert!(store.remove_set_aside(&hash(1)).unwrap());
+    assert!(!store.remove_set_aside(&hash(1)).unwrap());
+    assert_eq!(store.set_aside().unwrap().len(), 1);
+}

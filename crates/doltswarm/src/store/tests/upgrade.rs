@@ -1,0 +1,23 @@
+//! A store of the format before opens as one of this format, with all that was in it.
+
+use super::*;
+
+#[test]
+fn the_format_before_is_brought_up_to_date() {
+    let (dir, store) = new_store();
+    add(&store, &commits(0..3)).unwrap();
+    store.remember_merge(&hash(1), &hash(2), &Ok(hash(3))).unwrap();
+    store.set_name("ann").unwrap();
+    aside::drop_for_test(&store);
+    meta::set_for_test(&store, "version", &FORMAT_VERSION_BEFORE.to_le_bytes());
+    let store = reopen(dir.path(), store);
+    assert_eq!(store.restore_commits().unwrap(), commits(0..3));
+    assert_eq!(store.name().unwrap().as_deref(), Some("ann"));
+    // Merges are only a cache.
+    assert_eq!(store.merges(10).unwrap(), []);
+    assert!(store.set_aside().unwrap().is_empty());
+    store.add_set_aside(&hash(2), "too large").unwrap();
+    let store = reopen(dir.path(), store);
+    assert_eq!(store.set_aside().unwrap().len(), 1);
+    assert_eq!(*store.founding(), founding());
+}
