@@ -172,6 +172,30 @@ pub const COMMIT_MESSAGE_BYTES_MAX: usize = 60 << 10;
 /// The most SQL one exec takes, in bytes.
 pub const SQL_BYTES_MAX: usize = 256 << 20;
 
+// Checks of content, and how long work on the database may take.
+
+/// How many steps of the engine it may take to prepare all views and triggers of a schema. Large real
+/// schemas take thousands; one that nests views to no end has no bound.
+pub const INSPECT_STEPS_MAX: u64 = 20_000_000;
+/// How long that may take.
+pub const INSPECT_TIME_MAX: Duration = Duration::from_secs(10);
+/// How many schemas are remembered with what is wrong with them; a forgotten one is only opened again.
+pub const SCHEMAS_KNOWN_MAX: usize = 64;
+/// How long users' statements, and the commit of what they did, may take if the caller names no limit:
+/// loading [`SQL_BYTES_MAX`] takes a minute or two on a slow machine. They keep every other write
+/// waiting, and a trigger or a view that someone committed may have no end.
+pub const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long one merge may take. Merging a million changed rows takes about a minute.
+pub const MERGE_TIME_MAX: Duration = Duration::from_secs(600);
+/// How long any other work on the engine thread may take: fetching or collecting a large database takes
+/// minutes.
+pub const ENGINE_JOB_TIMEOUT: Duration = Duration::from_secs(1_800);
+/// How long work on the database may go on while the node closes. What is interrupted then leaves the
+/// database as it was.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// How many commits are walked to find the newest one that can be opened when main cannot.
+pub const RESCUE_COMMITS_MAX: usize = 1_024;
+
 // Invites and waiting.
 
 /// How many bytes a ticket's secret has.

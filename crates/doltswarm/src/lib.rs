@@ -39,7 +39,7 @@ pub use swarm::{
     Conflict, ConflictCounts, DatabaseProblem, DiffReport, DoltServer, EventStream, ExecError,
     ExecReport, InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, LogEntry,
     MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead, PeerStatus, PeersError,
-    PullReport, QueryError, RejectedHeads, RowDiffReport, SetAsideHead, Status, Swarm, SwarmEvent,
-    TableChange, TableDiffReport, TableWatch, WaitFor, WaitReport,
+    PullReport, QueryError, RefusedCommit, RejectedHeads, RowDiffReport, SetAsideHead, Status,
+    Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, WaitFor, WaitReport,
 };
 pub use ticket::Ticket;

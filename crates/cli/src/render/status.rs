@@ -109,6 +109,12 @@ fn needs_attention(out: &mut String, status: &Value) {
         let what = format!("{} from {from}: {}", heads.join(" "), text(refused, "reason"));
         line(out, "refused", &what);
     }
+    for refused in list(status, "refused") {
+        let commit = text(refused, "commit");
+        let reason = text(refused, "reason");
+        let what = format!("{reason}: the commit is on the branch refused/{commit}");
+        line(out, "refused", &what);
+    }
 }
 
 /// How many heads that are set aside the status names one by one.

@@ -108,6 +108,7 @@ impl Driver {
             dirty: read.dirty,
             database_problem: read.problem,
             rejected: rejected.collect(),
+            refused: self.refused_commits(),
             commits: self.node.graph().len() as u64,
             online: self.network.is_some(),
             addresses: addresses.iter().map(SocketAddr::to_string).collect(),

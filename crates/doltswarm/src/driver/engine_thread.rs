@@ -4,21 +4,65 @@
 //! write by the application is never lost to a move of main. A job runs to its end even where the
 //! caller that asked for it is gone, which is what makes every call above it cancel-safe.
 //!
+//! No job runs for ever: each has a time limit, and a caller's own stop ends it early. What is stopped
+//! leaves the database as it was.
+//!
 //! A commit makes the fold that is under way useless. So users' writes can be held back for a moment:
 //! without that, who writes without a pause would never see others' work.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use doltswarm_core::limits::WRITE_HOLD_MAX;
+use doltswarm_core::limits::{ENGINE_JOB_TIMEOUT, WRITE_HOLD_MAX};
 use tokio::sync::oneshot;
 
 use crate::engine::Engine;
+use crate::engine::stop::{self, Stop, StopReason};
 
-type Job = Box<dyn FnOnce(&mut dyn Engine) + Send>;
+type Work = Box<dyn FnOnce(&mut dyn Engine) + Send>;
+
+/// What runs on the thread.
+struct Job {
+    run: Work,
+    limit: Limit,
+}
+
+/// What ends a job early.
+enum Limit {
+    /// It may take so long, once it has begun.
+    Time(Duration),
+    /// Whoever holds this.
+    Stop(Arc<Stop>),
+}
+
+impl Job {
+    fn new(run: impl FnOnce(&mut dyn Engine) + Send + 'static, limit: Limit) -> Self {
+        Self { run: Box::new(run), limit }
+    }
+}
+
+/// The job that runs now, as other threads see it.
+#[derive(Default)]
+struct Current {
+    stop: Mutex<Option<Arc<Stop>>>,
+    /// Whether every job is to end at once.
+    closing: AtomicBool,
+}
+
+impl Current {
+    fn set(&self, stop: Option<Arc<Stop>>) {
+        *self.stop.lock().expect("because no holder of this lock panics") = stop;
+    }
+
+    fn get(&self) -> Option<Arc<Stop>> {
+        self.stop.lock().expect("because no holder of this lock panics").clone()
+    }
+}
 
 enum Message {
     Job(Job),
@@ -38,6 +82,7 @@ pub(crate) struct Stopped;
 #[derive(Clone)]
 pub(crate) struct EngineHandle {
     jobs: mpsc::Sender<Message>,
+    current: Arc<Current>,
 }
 
 impl EngineHandle {
@@ -45,15 +90,18 @@ impl EngineHandle {
     pub(crate) fn spawn(mut engine: Box<dyn Engine>) -> (Self, oneshot::Receiver<()>) {
         let (jobs, queue) = mpsc::channel::<Message>();
         let (ended, end) = oneshot::channel();
+        let current = Arc::new(Current::default());
+        let running = Arc::clone(&current);
         thread::Builder::new()
             .name("doltswarm-engine".into())
             .spawn(move || {
-                Worker { engine: engine.as_mut(), waiting: VecDeque::new(), held: None }.run(queue);
+                let (engine_ref, waiting) = (engine.as_mut(), VecDeque::new());
+                Worker { engine: engine_ref, current: running, waiting, held: None }.run(queue);
                 drop(engine);
                 let _ = ended.send(());
             })
             .expect("because a process that cannot start a thread cannot run a node");
-        (Self { jobs }, end)
+        (Self { jobs, current }, end)
     }
 
     /// Runs `job` after all jobs handed over before, without waiting.
@@ -61,15 +109,40 @@ impl EngineHandle {
         &self,
         job: impl FnOnce(&mut dyn Engine) + Send + 'static,
     ) -> Result<(), Stopped> {
-        self.jobs.send(Message::Job(Box::new(job))).map_err(|_| Stopped)
+        self.post_within(ENGINE_JOB_TIMEOUT, job)
     }
 
-    /// Runs a user's write after all those handed over before, without waiting.
-    pub(crate) fn post_write(
+    /// Runs `job` after all jobs handed over before, without waiting. It may take `limit`.
+    pub(crate) fn post_within(
         &self,
+        limit: Duration,
         job: impl FnOnce(&mut dyn Engine) + Send + 'static,
     ) -> Result<(), Stopped> {
-        self.jobs.send(Message::Write(Box::new(job))).map_err(|_| Stopped)
+        self.jobs.send(Message::Job(Job::new(job, Limit::Time(limit)))).map_err(|_| Stopped)
+    }
+
+    /// Runs a user's write after all those handed over before, without waiting; `stop` ends it.
+    pub(crate) fn post_write(
+        &self,
+        stop: Arc<Stop>,
+        job: impl FnOnce(&mut dyn Engine) + Send + 'static,
+    ) -> Result<(), Stopped> {
+        self.jobs.send(Message::Write(Job::new(job, Limit::Stop(stop)))).map_err(|_| Stopped)
+    }
+
+    /// Interrupts the job that runs if its time is up: what it does may not look at the clock.
+    pub(crate) fn enforce_limits(&self) {
+        if let Some(stop) = self.current.get() {
+            stop.enforce();
+        }
+    }
+
+    /// Interrupts the job that runs and all that come after it.
+    pub(crate) fn interrupt_all(&self) {
+        self.current.closing.store(true, Ordering::Release);
+        if let Some(stop) = self.current.get() {
+            stop.request(StopReason::Closing);
+        }
     }
 
     /// Says whether users' writes wait while other jobs go on. None waits longer than
@@ -100,6 +173,7 @@ impl EngineHandle {
 /// What runs on the thread.
 struct Worker<'a> {
     engine: &'a mut dyn Engine,
+    current: Arc<Current>,
     /// Writes that are held back, in their order.
     waiting: VecDeque<Job>,
     /// Since when the first of them may have waited.
@@ -164,16 +238,26 @@ impl Worker<'_> {
 
     /// A panic in a job must not hang every later call: the thread ends, and callers see [`Stopped`].
     fn job(&mut self, job: Job) -> Result<(), Panicked> {
-        catch_unwind(AssertUnwindSafe(|| job(self.engine))).map_err(|_| Panicked)
+        let Job { run, limit } = job;
+        let stop = match limit {
+            Limit::Time(limit) => Arc::new(Stop::after(limit)),
+            Limit::Stop(stop) => stop,
+        };
+        self.current.set(Some(Arc::clone(&stop)));
+        if self.current.closing.load(Ordering::Acquire) {
+            stop.request(StopReason::Closing);
+        }
+        let work = || stop::run(&stop, || run(self.engine));
+        let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked);
+        self.current.set(None);
+        done
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-    use crate::engine::DoltLite;
+    use crate::engine::{CommitMeta, DoltLite, EngineError, EngineResult, Executed};
 
     /// A thread, and what ran on it.
     struct Rig {
@@ -205,13 +289,13 @@ mod tests {
     async fn writes_that_are_held_run_later_in_their_order_and_nothing_else_waits() {
         let rig = Rig::new();
         rig.handle.hold_writes(true);
-        rig.handle.post_write(rig.job("write 1")).expect("it runs");
+        rig.handle.post_write(Arc::default(), rig.job("write 1")).expect("it runs");
         rig.handle.post(rig.job("merge")).expect("it runs");
-        rig.handle.post_write(rig.job("write 2")).expect("it runs");
+        rig.handle.post_write(Arc::default(), rig.job("write 2")).expect("it runs");
         rig.handle.call(|_| ()).await.expect("it runs");
         assert_eq!(rig.ran(), ["merge"]);
         rig.handle.hold_writes(false);
-        rig.handle.post_write(rig.job("write 3")).expect("it runs");
+        rig.handle.post_write(Arc::default(), rig.job("write 3")).expect("it runs");
         rig.handle.call(|_| ()).await.expect("it runs");
         assert_eq!(rig.ran(), ["merge", "write 1", "write 2", "write 3"]);
     }
@@ -223,17 +307,79 @@ mod tests {
         let (told, ends) = oneshot::channel();
         let write = rig.job("write 1");
         rig.handle
-            .post_write(move |engine| {
+            .post_write(Arc::default(), move |engine| {
                 write(engine);
                 let _ = told.send(());
             })
             .expect("it runs");
         // Nobody ever says that it may.
         ends.await.expect("it runs");
-        rig.handle.post_write(rig.job("write 2")).expect("it runs");
+        rig.handle.post_write(Arc::default(), rig.job("write 2")).expect("it runs");
         rig.handle.stop();
         let Rig { end, ran, .. } = rig;
         end.await.expect("the thread ends");
         assert_eq!(*ran.lock().expect("no panic"), ["write 1", "write 2"]);
+    }
+
+    /// Counts to no end.
+    const ENDLESS: &str =
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+
+    /// Runs a statement that has no end, and gives what came of it.
+    fn endless(rig: &Rig, stop: &Arc<Stop>) -> oneshot::Receiver<EngineResult<Executed>> {
+        let (told, result) = oneshot::channel();
+        let meta = CommitMeta {
+            author_name: "a".into(),
+            author_email: "a@b".into(),
+            message: "m".into(),
+            seconds: 1_700_000_000,
+        };
+        rig.handle
+            .post_write(Arc::clone(stop), move |engine| {
+                let insert = "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)";
+                let statements = [insert.into(), ENDLESS.into()];
+                let _ = told.send(engine.exec_and_commit(&statements, &meta));
+            })
+            .expect("it runs");
+        result
+    }
+
+    fn reason(result: EngineResult<Executed>) -> String {
+        match result {
+            Err(EngineError::Stopped { reason }) => reason,
+            result => panic!("{result:?}"),
+        }
+    }
+
+    async fn assert_unchanged(rig: &Rig) {
+        let dirty = rig.handle.call(|engine| engine.dirty_tables()).await.expect("it runs");
+        assert_eq!(dirty.expect("the status"), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_write_ends_when_it_is_cancelled_or_its_time_is_up() {
+        let rig = Rig::new();
+        let stop = Arc::new(Stop::after(Duration::from_millis(50)));
+        let result = endless(&rig, &stop).await.expect("an answer");
+        assert_eq!(reason(result), "it took longer than 0.05 s");
+        assert_unchanged(&rig).await;
+        let stop = Arc::new(Stop::default());
+        let result = endless(&rig, &stop);
+        stop.request(StopReason::Cancelled);
+        assert_eq!(reason(result.await.expect("an answer")), "it was cancelled");
+        assert_unchanged(&rig).await;
+    }
+
+    #[tokio::test]
+    async fn closing_interrupts_what_runs_and_what_waits() {
+        let rig = Rig::new();
+        let (first, second) = (Arc::new(Stop::default()), Arc::new(Stop::default()));
+        let results = [endless(&rig, &first), endless(&rig, &second)];
+        rig.handle.interrupt_all();
+        for result in results {
+            assert_eq!(reason(result.await.expect("an answer")), "the node is closing");
+        }
+        rig.handle.stop();
+        rig.end.await.expect("the thread ends");
     }
 }

@@ -4,6 +4,8 @@
 //! that no tip includes. So garbage is collected only while the node is settled, not after a fetch
 //! that the driver has not heard of, and what is remembered of merges is forgotten afterwards: a
 //! merge is made again, to the same bytes.
+//!
+//! The size after the last collection is kept, because a node may live for ever in short runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,9 +31,17 @@ impl Driver {
         }
         let shared = Arc::clone(&self.shared);
         let fetches = shared.fetches.load(Ordering::Acquire);
+        // An own commit may hang on such a branch alone, and setting it may have failed.
+        let Some(kept) = self.kept.clone() else {
+            answer(reply, Err(EngineError::Busy));
+            return;
+        };
         let posted = self.shared.engine.post(move |engine| {
             let loose = shared.fetches.load(Ordering::Acquire) != fetches;
-            let result = if loose { Err(EngineError::Busy) } else { engine.collect_garbage() };
+            let result = match loose {
+                true => Err(EngineError::Busy),
+                false => engine.set_parked(&kept).and_then(|()| engine.collect_garbage()),
+            };
             let _ = shared.inputs.send(Input::GarbageCollected { result, reply });
         });
         if posted.is_err() {
@@ -43,6 +53,10 @@ impl Driver {
         if result.is_ok() {
             self.forget_merges();
             self.size_after_collection = self.store_size();
+            let kept = self.shared.store.set_size_after_collection(self.size_after_collection);
+            if let Err(error) = kept {
+                tracing::warn!(%error, "the size of the database could not be kept");
+            }
         }
         answer(reply, result);
     }

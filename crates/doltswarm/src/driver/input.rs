@@ -11,6 +11,7 @@ use doltswarm_core::node::OpId;
 use tokio::sync::oneshot;
 
 use super::command::StatusRead;
+use super::foreign::Refused;
 use super::garbage::Collected;
 use crate::engine::{EngineError, Executed, MoveOutcome};
 use crate::net::{CallError, JoinAnswer, JoinAsk, NetEvent, Refusal};
@@ -29,6 +30,8 @@ pub(crate) enum Input {
     Executed { executed: Executed, infos: Infos, reply: Reply<Result<ExecReport, ExecError>> },
     /// The engine was asked where main is and it was not where the node thinks.
     MainSeen { main: CommitHash, infos: Infos },
+    /// Commits of other programs were taken off main.
+    Refused(Refused),
     /// The database came back, and this is its engine's version.
     EngineVersion(String),
     /// A merge ended.

@@ -5,17 +5,36 @@ use std::sync::Arc;
 use doltswarm_core::commit::{Merge, UserCommit};
 use doltswarm_core::fold::MergeResult;
 use doltswarm_core::id::CommitHash;
+use doltswarm_core::limits::MERGE_TIME_MAX;
 use doltswarm_core::node::{MoveResult, OpId};
 use doltswarm_core::walk::Found;
 use tokio::time::Instant;
 
+use super::foreign::inspect_main;
 use super::input::{Infos, Input, MergeDone, Reply};
-use super::{Driver, collect, resolve};
-use crate::engine::{EngineError, Executed, MergeOutcome, MoveOutcome};
+use super::{Driver, Shared, collect, resolve};
+use crate::engine::{Engine, EngineError, EngineResult, Executed, MergeOutcome, MoveOutcome};
 use crate::swarm::{ExecError, ExecReport, SwarmEvent, commit_meta};
 
 /// What a catch-up commit says.
 const CATCH_UP: &str = "bring others' work into a main that is committed to without a pause";
+
+/// Moves main. If another program put something there that is refused, it is taken off first.
+fn move_main(
+    engine: &mut dyn Engine,
+    shared: &Shared,
+    from: &CommitHash,
+    to: &CommitHash,
+) -> EngineResult<MoveOutcome> {
+    let outcome = engine.move_main(from, to)?;
+    let MoveOutcome::MainChanged(main) = outcome else { return Ok(outcome) };
+    let (main, refused) = inspect_main(engine, main, from)?;
+    if refused.is_empty() {
+        return Ok(outcome);
+    }
+    let _ = shared.inputs.send(Input::Refused(refused));
+    if main == *from { engine.move_main(from, to) } else { Ok(MoveOutcome::MainChanged(main)) }
+}
 
 impl Driver {
     /// A local exec made a commit, or changed nothing.
@@ -100,7 +119,7 @@ impl Driver {
 
     pub(super) fn merge(&mut self, op: OpId, merge: Merge) {
         let (inputs, policy) = (self.shared.inputs.clone(), self.shared.founding.policy);
-        let posted = self.shared.engine.post(move |engine| {
+        let posted = self.shared.engine.post_within(MERGE_TIME_MAX, move |engine| {
             let result = engine.merge(&merge, policy).map(|outcome| match outcome {
                 MergeOutcome::Merged { commit, conflicts } => (Ok(commit), conflicts),
                 MergeOutcome::Impossible { reason } => (Err(reason), 0),
@@ -160,7 +179,7 @@ impl Driver {
         }
         let shared = Arc::clone(&self.shared);
         let posted = self.shared.engine.post(move |engine| {
-            let mut outcome = engine.move_main(&from, &to);
+            let mut outcome = move_main(engine, &shared, &from, &to);
             if outrun && matches!(outcome, Ok(MoveOutcome::MainChanged(_))) {
                 let meta = commit_meta(&shared.name, &shared.identity.peer_id(), CATCH_UP);
                 match engine.catch_up(&from, &to, &meta) {
@@ -229,6 +248,7 @@ impl Driver {
         {
             tracing::warn!(%error, "the store could not be written before main moves");
         }
+        self.kept = Some(heads.clone());
         let _ = self.shared.engine.post(move |engine| {
             if let Err(error) = engine.set_parked(&heads) {
                 tracing::warn!(%error, "the branches of parked heads could not be set");

@@ -12,6 +12,7 @@ mod command;
 mod connect;
 mod difference;
 mod engine_thread;
+mod foreign;
 mod garbage;
 mod input;
 mod links;
@@ -44,6 +45,7 @@ pub(crate) use collect::collect;
 pub(crate) use command::{StatusRead, status_of};
 pub(crate) use connect::unix_ms;
 pub(crate) use engine_thread::{EngineHandle, Stopped};
+pub(crate) use foreign::Refused;
 pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
 pub(crate) use pull::{fetch_chunks, roots, verify_signatures};
 pub(crate) use recover::{Recovered, recover, resolve, resolve_all, restore_graph};
@@ -145,6 +147,10 @@ pub(crate) struct Driver {
     sidecar: sidecar::Sidecar,
     /// Whether users' writes wait for the fold.
     holds_writes: bool,
+    /// Commits of other programs that were taken off main.
+    refused: Refused,
+    /// The heads that are to be on branches of their own; nothing before the core said so.
+    kept: Option<Vec<CommitHash>>,
 }
 
 /// What a driver starts with.
@@ -166,6 +172,7 @@ impl Driver {
         let me = shared.identity.peer_id();
         let seed = u64::from_le_bytes(me.as_bytes()[..8].try_into().expect("because 8 is 8"));
         let known = recovered.known(&shared);
+        let refused = recovered.refused().clone();
         let policy = match shared.founding.engine {
             EngineKind::DoltLite => shared.founding.policy,
             // Clashing definitions still make a merge impossible there, whatever the policy is.
@@ -189,9 +196,12 @@ impl Driver {
             started: Instant::now(),
             sidecar: sidecar::Sidecar::new(foreign_poll, auto_commit),
             holds_writes: false,
+            refused,
+            kept: None,
             shared,
         };
-        driver.size_after_collection = driver.store_size();
+        driver.size_after_collection =
+            driver.shared.store.size_after_collection().unwrap_or_else(|_| driver.store_size());
         driver.dial_known();
         driver
     }
@@ -257,6 +267,7 @@ impl Driver {
     }
 
     fn tick(&mut self) {
+        self.shared.engine.enforce_limits();
         let now = self.now();
         self.node.handle_timeout(now);
         self.dial_due();
@@ -276,6 +287,7 @@ impl Driver {
         match input {
             Input::Executed { executed, infos, reply } => self.executed(&executed, &infos, reply),
             Input::MainSeen { main, infos } => self.main_seen(main, &infos),
+            Input::Refused(refused) => self.commits_refused(refused),
             Input::EngineVersion(version) => self.engine_came_back(version),
             Input::Merged { op, merge, result } => self.merged(op, &merge, result),
             Input::Moved { op, outcome, infos } => self.moved(op, outcome, &infos),

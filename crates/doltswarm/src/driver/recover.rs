@@ -12,8 +12,9 @@ use doltswarm_core::sign::sign_commit;
 use doltswarm_core::time::Time;
 use doltswarm_core::walk::{Found, Walk, WalkError, WalkResult};
 
+use super::foreign::{Refused, inspect_main, refused_before};
 use super::{EngineHandle, Infos, Known, Shared, collect};
-use crate::engine::EngineResult;
+use crate::engine::{Engine, EngineResult};
 use crate::identity::Identity;
 use crate::store::{Founding, Store};
 use crate::swarm::OpenError;
@@ -25,11 +26,17 @@ pub(crate) struct Recovered {
     main: CommitHash,
     included: Vec<CommitHash>,
     set_aside: BTreeMap<CommitHash, String>,
+    refused: Refused,
 }
 
 impl Recovered {
+    /// The commits of other programs that were taken off main, before and now.
+    pub(super) fn refused(&self) -> &Refused {
+        &self.refused
+    }
+
     pub(super) fn into_node(self, config: NodeConfig, peers: Vec<PeerId>) -> Node {
-        let Self { graph, memory, main, included, set_aside } = self;
+        let Self { graph, memory, main, included, set_aside, .. } = self;
         let restored = Restored { graph, memory, main, included, peers, set_aside };
         Node::new(config, restored, Time::ZERO)
     }
@@ -74,11 +81,8 @@ pub(crate) async fn recover(
         graph = restore_graph(store)?;
     }
     let reader = store.clone();
-    let (main, infos) = engine
-        .call(move |engine| {
-            let main = engine.main()?;
-            collect(engine, &reader, &[main]).map(|infos| (main, infos))
-        })
+    let (main, infos, refused) = engine
+        .call(move |engine| inspected_main(engine, &reader))
         .await
         .map_err(|_| damaged("the engine stopped".into()))?
         .map_err(|e| damaged(format!("main cannot be read: {e}")))?;
@@ -103,7 +107,37 @@ pub(crate) async fn recover(
         memory.insert(merge.ours, merge.theirs, merge.result);
     }
     let set_aside = store.set_aside().map_err(|e| damaged(e.to_string()))?;
-    Ok(Recovered { graph, memory, main, included, set_aside })
+    Ok(Recovered { graph, memory, main, included, set_aside, refused })
+}
+
+/// Where main is, with what is new there, after what another program put there was inspected; and all
+/// that was refused.
+fn inspected_main(
+    engine: &mut dyn Engine,
+    store: &Store,
+) -> EngineResult<(CommitHash, Infos, Refused)> {
+    let mut refused = refused_before(engine)?;
+    let mut main = engine.main()?;
+    let mut infos = collect(engine, store, &[main])?;
+    // A merge is derived; what it is made of was inspected.
+    if infos.values().all(|info| info.as_merge().is_some()) {
+        return Ok((main, infos, refused));
+    }
+    // Main was good as far as the store knows it.
+    let known = std::iter::successors(Some(main), |commit| {
+        infos.get(commit).and_then(|info| info.parents.first().copied())
+    });
+    if let Some(floor) = known.last()
+        && floor != main
+    {
+        let (now, fresh) = inspect_main(engine, main, &floor)?;
+        if now != main {
+            main = now;
+            infos = collect(engine, store, &[main])?;
+        }
+        refused.extend(fresh);
+    }
+    Ok((main, infos, refused))
 }
 
 /// The graph of all accepted commits, as the store has it.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::foreign::inspect_main;
 use super::input::Input;
 use super::{Driver, collect};
 use crate::engine::{Engine, EngineError};
@@ -81,7 +82,21 @@ impl Driver {
             }
             let main = engine.main();
             shared.absence.heard(&main);
-            let Ok(main) = main else { return };
+            let Ok(mut main) = main else { return };
+            if main != expected {
+                match inspect_main(engine, main, &expected) {
+                    Ok((now, refused)) => {
+                        main = now;
+                        if !refused.is_empty() {
+                            let _ = shared.inputs.send(Input::Refused(refused));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, %main, "main cannot be inspected now");
+                        return;
+                    }
+                }
+            }
             if shared.absence.take_return() {
                 let _ = shared.inputs.send(Input::EngineVersion(engine.version()));
             }

@@ -33,6 +33,13 @@ pub enum EngineError {
         /// The limit, in rows.
         limit: usize,
     },
+    /// The work was stopped before its end: it was cancelled, took more than it may, or the node is
+    /// closing. Nothing of it is there.
+    #[error("stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
     /// The disk is full. What was being written is not there.
     #[error("the disk is full: nothing was changed; free some space and try again")]
     DiskFull,

@@ -12,6 +12,7 @@ mod date;
 mod error;
 mod record;
 mod source;
+pub(crate) mod stop;
 mod total;
 mod value;
 
@@ -188,6 +189,40 @@ pub trait Engine: Send {
 
     /// The tables with uncommitted changes on main, sorted.
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>>;
+
+    /// What is wrong with the content of `commit`, for people, or `None`: its schema does not parse,
+    /// or a view or a trigger cannot be prepared. What is wrong with `since` already does not count.
+    ///
+    /// A commit for which this is not `None` is not signed, and main does not move to it. A commit
+    /// that changes rows alone costs next to nothing.
+    fn inspect(
+        &mut self,
+        _commit: &CommitHash,
+        _since: Option<&CommitHash>,
+    ) -> EngineResult<Option<String>> {
+        Ok(None)
+    }
+
+    /// What `commit` does to the records of conflicts that were there in `since` and may not be done,
+    /// for people, or `None`: records are only ever added, and their state changed.
+    fn lost_records(
+        &mut self,
+        _since: &CommitHash,
+        _commit: &CommitHash,
+    ) -> EngineResult<Option<String>> {
+        Ok(None)
+    }
+
+    /// Takes a commit of another program off main: moves main from `tip` back to `to`, and keeps the
+    /// commit on the branch `refused/<tip>`. Uncommitted work stays where it is, and nothing moves.
+    fn refuse(&mut self, tip: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
+        self.move_main(tip, to)
+    }
+
+    /// The commits that [`Engine::refuse`] took off main, sorted.
+    fn refused(&mut self) -> EngineResult<Vec<CommitHash>> {
+        Ok(Vec::new())
+    }
 
     /// Throws away what is uncommitted on main and returns the tables that had changes, sorted.
     /// Tables that the database ignores (`dolt_ignore`) are kept.

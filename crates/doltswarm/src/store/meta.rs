@@ -21,6 +21,7 @@ const POLICY: &str = "policy";
 const NAME: &str = "name";
 const LISTEN_PORT: &str = "listen_port";
 const ADDRESSES: &str = "addresses";
+const COLLECTED_BYTES: &str = "collected_bytes";
 
 /// Fills a new file: the founding, and every table, so that a reader always finds them.
 pub(super) fn initialise(db: &Database, founding: &Founding) -> Result<(), StoreError> {
@@ -144,6 +145,20 @@ impl Store {
         let lines: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
         self.write("keep the node's addresses", |txn| {
             set(txn, ADDRESSES, lines.join("\n").as_bytes())
+        })
+    }
+
+    /// How many bytes the database had after garbage was last collected; 0 if it never was.
+    pub fn size_after_collection(&self) -> Result<u64, StoreError> {
+        let Some(bytes) = self.read(|txn| value(txn, COLLECTED_BYTES))? else { return Ok(0) };
+        let bytes = bytes.try_into().map_err(|_| StoreError::corrupt("the size is not a size"))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Keeps how many bytes the database has after garbage was collected.
+    pub fn set_size_after_collection(&self, size: u64) -> Result<(), StoreError> {
+        self.write("keep the size of the database", |txn| {
+            set(txn, COLLECTED_BYTES, &size.to_le_bytes())
         })
     }
 

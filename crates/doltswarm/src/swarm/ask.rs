@@ -57,6 +57,10 @@ impl Swarm {
                 shared.absence.heard(&read);
                 match read {
                     Err(error) if is_absence(&error) => shared.absence.missed(error.to_string()),
+                    // What another program left there may not open; the rest of the status is good.
+                    Err(error @ EngineError::Corrupt { .. }) => {
+                        shared.absence.missed(error.to_string())
+                    }
                     read => return Ok(read?),
                 }
             }

@@ -79,6 +79,13 @@ pub enum SwarmEvent {
         /// How many rows were added to `swarm_conflicts`.
         count: u64,
     },
+    /// A commit of another program cannot be part of the swarm; it was taken off main.
+    CommitRefused {
+        /// The commit, which stays on the branch `refused/<commit>`.
+        commit: String,
+        /// Why.
+        reason: String,
+    },
     /// Main waits for another program's uncommitted changes.
     MainWaits {
         /// In these tables.

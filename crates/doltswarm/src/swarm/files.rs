@@ -78,6 +78,7 @@ impl NodeFiles {
             database_problem: Some(DatabaseProblem { since: time_of_day(), reason }),
             in_sync: false,
             rejected: Vec::new(),
+            refused: Vec::new(),
             commits: self.graph.len() as u64,
             online: false,
             addresses: Vec::new(),

@@ -16,10 +16,13 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use doltswarm_core::id::{PeerId, SwarmId};
-use doltswarm_core::limits::{COMMIT_MESSAGE_BYTES_MAX, QUERY_ROWS_MAX, SQL_BYTES_MAX};
+use doltswarm_core::limits::{
+    CLOSE_GRACE, COMMIT_MESSAGE_BYTES_MAX, EXEC_TIMEOUT, QUERY_ROWS_MAX, SQL_BYTES_MAX,
+};
 use doltswarm_core::membership::Role;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -34,12 +37,13 @@ pub use options::{
 };
 pub use report::{
     Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, LogEntry, MemberReport,
-    ParkedHead, PeerStatus, PullReport, RejectedHeads, RowDiffReport, SetAsideHead, Status,
-    TableDiffReport, WaitReport,
+    ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport, SetAsideHead,
+    Status, TableDiffReport, WaitReport,
 };
 pub use watch::{EventStream, TableChange, TableWatch};
 
 use crate::driver::{Command, Input, Shared, collect};
+use crate::engine::stop::{self, Stop, StopReason};
 use crate::engine::{
     CommitMeta, Engine, EngineResult, Executed, Reader, Rows, Statement, Transaction, Value,
 };
@@ -49,8 +53,8 @@ use crate::net::{NetStats, Network};
 /// One peer of a swarm: its database, its key, and its connections to the other peers.
 ///
 /// Cloning is cheap; all clones are the same node. Every method may be called from any task at any
-/// time. Dropping the future of a call never leaves anything half done: what was handed to the
-/// database runs to its end. The node stops when [`Swarm::close`] is called or the last clone is
+/// time. Dropping the future of a call never leaves anything half done: a write or a query that is
+/// under way is cancelled, and a write that was committed by then stays. The node stops when [`Swarm::close`] is called or the last clone is
 /// dropped.
 #[derive(Clone)]
 pub struct Swarm {
@@ -62,6 +66,8 @@ struct Inner {
     shared: Arc<Shared>,
     network: Option<Network>,
     readers: Mutex<Vec<Box<dyn Reader>>>,
+    /// What ends the reads that are under way, and some that are done.
+    reads: Mutex<Vec<Weak<Stop>>>,
     running: Mutex<Option<Running>>,
 }
 
@@ -70,6 +76,25 @@ struct Running {
     driver: JoinHandle<()>,
     engine_ended: oneshot::Receiver<()>,
     lock: DirLock,
+}
+
+/// Cancels work when the future that waits for it is dropped; nothing happens if the work is done.
+struct CancelOnDrop(Arc<Stop>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.request(StopReason::Cancelled);
+    }
+}
+
+impl Inner {
+    /// Interrupts the queries that are under way.
+    fn interrupt_reads(&self) {
+        let reads = std::mem::take(&mut *self.reads.lock().expect("because no holder panics"));
+        for stop in reads.iter().filter_map(Weak::upgrade) {
+            stop.request(StopReason::Closing);
+        }
+    }
 }
 
 impl Drop for Inner {
@@ -141,7 +166,7 @@ impl Swarm {
     ///
     /// On success the commit is durable and main includes it. Where the statements change nothing
     /// there is no commit. Calls from several tasks run one after the other. Dropping the future
-    /// leaves the step either done or not begun.
+    /// cancels the step: it is either done or not done. It ends by itself after [`EXEC_TIMEOUT`].
     ///
     /// # Errors
     ///
@@ -151,6 +176,22 @@ impl Swarm {
     /// message is too long.
     pub async fn exec_and_commit<S: Into<Statement>>(
         &self,
+        message: &str,
+        statements: impl IntoIterator<Item = S>,
+    ) -> Result<ExecReport, ExecError> {
+        self.exec_and_commit_within(EXEC_TIMEOUT, message, statements).await
+    }
+
+    /// [`Swarm::exec_and_commit`] with another time limit, which counts from the call: waiting for
+    /// other writes is part of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Swarm::exec_and_commit`]; [`EngineError::Stopped`](crate::EngineError::Stopped) if the
+    /// time is up.
+    pub async fn exec_and_commit_within<S: Into<Statement>>(
+        &self,
+        limit: Duration,
         message: &str,
         statements: impl IntoIterator<Item = S>,
     ) -> Result<ExecReport, ExecError> {
@@ -164,15 +205,15 @@ impl Swarm {
             )));
         }
         let meta = self.meta(message)?;
-        self.write(move |engine| engine.exec_and_commit(&statements, &meta)).await
+        self.write(limit, move |engine| engine.exec_and_commit(&statements, &meta)).await
     }
 
     /// Runs `work` in a transaction on main, and commits what it did as [`Swarm::exec_and_commit`]
     /// does: for writes that depend on what is read. Returns what `work` returns beside the report.
     ///
     /// `work` runs on the thread of the database, where it keeps every other write waiting, so it
-    /// must be short, and must not call this node. Dropping the future leaves the transaction either
-    /// done or not begun.
+    /// must be short, and must not call this node. Dropping the future cancels the transaction: its
+    /// next statement fails. It is either done or not done.
     ///
     /// # Errors
     ///
@@ -186,7 +227,7 @@ impl Swarm {
         let (give, value) = oneshot::channel();
         let mut once = Some((work, give));
         let report = self
-            .write(move |engine| {
+            .write(EXEC_TIMEOUT, move |engine| {
                 engine.transact(&meta, &mut |transaction| {
                     let (work, give) = once.take().expect("because an engine runs the work once");
                     let value = work(transaction)?;
@@ -205,7 +246,7 @@ impl Swarm {
     /// As [`Swarm::exec_and_commit`].
     pub async fn commit(&self, message: &str) -> Result<ExecReport, ExecError> {
         let meta = self.meta(message)?;
-        self.write(move |engine| engine.commit_pending(&meta)).await
+        self.write(EXEC_TIMEOUT, move |engine| engine.commit_pending(&meta)).await
     }
 
     /// Throws away what other programs left uncommitted on main and returns the tables that had
@@ -216,7 +257,8 @@ impl Swarm {
     /// [`ExecError::Engine`] if another program writes to the database; nothing is thrown away then.
     pub async fn discard(&self) -> Result<Vec<String>, ExecError> {
         let (reply, tables) = oneshot::channel();
-        let posted = self.inner.shared.engine.post_write(move |engine| {
+        let stop = Arc::new(Stop::after(EXEC_TIMEOUT));
+        let posted = self.inner.shared.engine.post_write(stop, move |engine| {
             let _ = reply.send(engine.discard());
         });
         posted.map_err(|_| ExecError::Closed)?;
@@ -245,11 +287,14 @@ impl Swarm {
     /// commits and moves of main in the order in which they happened.
     async fn write(
         &self,
+        limit: Duration,
         job: impl FnOnce(&mut dyn Engine) -> EngineResult<Executed> + Send + 'static,
     ) -> Result<ExecReport, ExecError> {
         let (reply, report) = oneshot::channel();
         let shared = Arc::clone(&self.inner.shared);
-        let posted = self.inner.shared.engine.post_write(move |engine| match job(engine) {
+        let stop = Arc::new(Stop::after(limit));
+        let _cancel = CancelOnDrop(Arc::clone(&stop));
+        let posted = self.inner.shared.engine.post_write(stop, move |engine| match job(engine) {
             Err(error) => {
                 let _ = reply.send(Err(error.into()));
             }
@@ -267,7 +312,8 @@ impl Swarm {
     }
 
     /// Runs one read-only statement against main, on a connection of its own. It sees every commit
-    /// that was acknowledged or folded before the call, and never half of one.
+    /// that was acknowledged or folded before the call, and never half of one. Dropping the future
+    /// cancels it.
     ///
     /// # Errors
     ///
@@ -275,12 +321,28 @@ impl Swarm {
     /// [`QUERY_ROWS_MAX`] rows.
     pub async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Rows, QueryError> {
         let sql = sql.to_owned();
-        self.read(move |reader| reader.query(&sql, &params, QUERY_ROWS_MAX)).await
+        self.read(None, move |reader| reader.query(&sql, &params, QUERY_ROWS_MAX)).await
+    }
+
+    /// [`Swarm::query`] with a time limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Swarm::query`]; [`EngineError::Stopped`](crate::EngineError::Stopped) if the time is up.
+    pub async fn query_within(
+        &self,
+        limit: Duration,
+        sql: &str,
+        params: Vec<Value>,
+    ) -> Result<Rows, QueryError> {
+        let sql = sql.to_owned();
+        self.read(Some(limit), move |reader| reader.query(&sql, &params, QUERY_ROWS_MAX)).await
     }
 
     /// Runs a read on a pooled reader, off the async threads.
     async fn read<T: Send + 'static>(
         &self,
+        limit: Option<Duration>,
         job: impl FnOnce(&mut dyn Reader) -> EngineResult<T> + Send + 'static,
     ) -> Result<T, QueryError> {
         let pooled = self.inner.readers.lock().expect("because no holder panics").pop();
@@ -291,10 +353,17 @@ impl Swarm {
                 opened.map_err(|_| QueryError::Closed)??
             }
         };
+        let stop = Arc::new(limit.map_or_else(Stop::default, Stop::after));
+        let _cancel = CancelOnDrop(Arc::clone(&stop));
+        {
+            let mut reads = self.inner.reads.lock().expect("because no holder panics");
+            reads.retain(|read| read.strong_count() > 0);
+            reads.push(Arc::downgrade(&stop));
+        }
         let inner = Arc::clone(&self.inner);
         let task = tokio::task::spawn_blocking(move || {
             let mut reader = reader;
-            let result = job(reader.as_mut());
+            let result = stop::run(&stop, || job(reader.as_mut()));
             inner.readers.lock().expect("because no holder panics").push(reader);
             result
         });
@@ -312,17 +381,25 @@ impl Swarm {
     }
 
     /// Stops the node and waits until what is under way has ended: the running job on the database,
-    /// the connections, and the node's store. Afterwards another process may open the directory.
+    /// the connections, and the node's store. Work on the database is interrupted after
+    /// [`CLOSE_GRACE`], and leaves the database as it was. Afterwards another process may open the directory.
     /// Calls on other clones fail from then on.
     pub async fn close(self) {
         let running = self.inner.running.lock().expect("because no holder panics").take();
         let Some(Running { driver, engine_ended, lock }) = running else { return };
+        let engine = self.inner.shared.engine.clone();
+        let grace = tokio::spawn(async move {
+            tokio::time::sleep(CLOSE_GRACE).await;
+            engine.interrupt_all();
+        });
         let _ = self.inner.shared.inputs.send(Input::Command(Command::Close));
         let _ = driver.await;
+        self.inner.interrupt_reads();
         self.inner.readers.lock().expect("because no holder panics").clear();
         // The engine thread ends with the last handle; the facade's own would keep it for ever.
         self.inner.shared.engine.stop();
         let _ = engine_ended.await;
+        grace.abort();
         // Clones of this value, and what the network was still answering, hold on to the store.
         if let Err(error) = self.inner.shared.store.close() {
             tracing::warn!(%error, "the node's store could not be flushed; it is derived again at start");

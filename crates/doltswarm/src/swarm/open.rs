@@ -338,7 +338,8 @@ impl Assembled {
         let Self { dir, shared, engine_ended, lock } = self;
         let running = Mutex::new(Some(Running { driver, engine_ended, lock }));
         let readers = Mutex::new(Vec::new());
-        Swarm { inner: Arc::new(Inner { dir, shared, network, readers, running }) }
+        let reads = Mutex::new(Vec::new());
+        Swarm { inner: Arc::new(Inner { dir, shared, network, readers, reads, running }) }
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Status {
     pub in_sync: bool,
     /// Heads that were refused, with the reason.
     pub rejected: Vec<RejectedHeads>,
+    /// Commits of other programs that cannot be part of the swarm, with the reason.
+    pub refused: Vec<RefusedCommit>,
     /// How many user commits the node knows.
     pub commits: u64,
     /// Whether the network is on.
@@ -122,6 +124,15 @@ pub struct RejectedHeads {
     pub peer: String,
     /// The heads.
     pub heads: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A commit of another program that cannot be part of the swarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedCommit {
+    /// The commit, which is on the branch `refused/<commit>`.
+    pub commit: String,
     /// Why.
     pub reason: String,
 }

@@ -13,6 +13,7 @@ mod files;
 mod foreign;
 mod lifecycle;
 mod neighbours;
+mod refused;
 mod relay;
 #[path = "../../src/small_disk.rs"]
 #[allow(clippy::unwrap_used, clippy::print_stderr, reason = "shared with the library's own tests")]

@@ -55,6 +55,85 @@ impl ChunkReader for DoltLiteChunks {
     }
 }
 
+/// A number that names the schema of a commit: equal for equal schemas.
+///
+/// It is the hash of the commit's list of tables without the roots of their rows. The schema itself is
+/// the table with the lowest number, so its root counts.
+pub(super) fn schema_of(
+    chunks: &mut DoltLiteChunks,
+    commit: &CommitHash,
+) -> EngineResult<ChunkHash> {
+    let damaged = || EngineError::Corrupt { message: format!("commit {commit} is damaged") };
+    let mut one = |hash: ChunkHash| {
+        let chunk = chunks.get_many(&[hash])?.into_iter().flatten().next();
+        chunk.ok_or(EngineError::NoSuchCommit(*commit))
+    };
+    let bytes = one((*commit).into())?;
+    let mut catalog = one(commit_parts(&bytes).ok_or_else(damaged)?.catalog)?;
+    blank_roots(&mut catalog);
+    Ok(DoltLiteFormat.hash(&catalog))
+}
+
+/// The parents of a commit, read without a connection, which a schema that does not parse would stop.
+pub(super) fn parents_of(
+    chunks: &mut DoltLiteChunks,
+    commit: &CommitHash,
+) -> EngineResult<Vec<CommitHash>> {
+    let chunk = chunks.get_many(&[(*commit).into()])?.into_iter().flatten().next();
+    let chunk = chunk.ok_or(EngineError::NoSuchCommit(*commit))?;
+    let parts = commit_parts(&chunk)
+        .ok_or_else(|| EngineError::Corrupt { message: format!("commit {commit} is damaged") })?;
+    Ok(parts.parents)
+}
+
+/// What a commit refers to.
+struct CommitParts {
+    parents: Vec<CommitHash>,
+    /// The list of tables.
+    catalog: ChunkHash,
+}
+
+/// Reads a commit: a version, the number of parents, their hashes, the hash of the list of tables.
+fn commit_parts(chunk: &[u8]) -> Option<CommitParts> {
+    if chunk_kind(chunk) != ChunkKind::Commit {
+        return None;
+    }
+    let (count, rest) = chunk.get(1..)?.split_first()?;
+    let (parents, rest) = rest.split_at_checked(usize::from(*count) * HASH_BYTES)?;
+    let hashes = parents.chunks_exact(HASH_BYTES).filter_map(|hash| hash.try_into().ok());
+    let catalog = rest.first_chunk::<HASH_BYTES>()?;
+    Some(CommitParts {
+        parents: hashes.map(CommitHash::from_bytes).collect(),
+        catalog: ChunkHash::from_bytes(*catalog),
+    })
+}
+
+/// The version of a list of tables that says more in its head.
+const CATALOG_WITH_META: u8 = 0x46;
+/// The oldest version of a list of tables: entries with one text instead of three.
+const CATALOG_WITHOUT_KINDS: u8 = 0x44;
+
+/// Overwrites the roots of the rows in a list of tables. What does not read as one stays as it is, and
+/// is then another schema for each content, which costs time and nothing else.
+fn blank_roots(catalog: &mut [u8]) {
+    let Some(version) = catalog.first().copied() else { return };
+    let texts = if version == CATALOG_WITHOUT_KINDS { 1 } else { 3 };
+    let mut at = if version == CATALOG_WITH_META { 13 } else { 5 };
+    // The number of the table, its flags, the root of its rows, the hash of its definition, and the
+    // lengths of the texts that follow.
+    let fixed = 4 + 1 + 2 * HASH_BYTES;
+    while let Some(entry) = catalog.get_mut(at..at + fixed + 2 * texts) {
+        let number = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+        let lengths = entry[fixed..].chunks_exact(2);
+        let length: usize =
+            lengths.map(|pair| usize::from(u16::from_le_bytes([pair[0], pair[1]]))).sum();
+        if number > 1 {
+            entry[5..5 + HASH_BYTES].fill(0);
+        }
+        at += fixed + 2 * texts + length;
+    }
+}
+
 /// The rules of DoltLite's chunks.
 ///
 /// A chunk's hash is the first 20 bytes of the BLAKE3 hash of its bytes.

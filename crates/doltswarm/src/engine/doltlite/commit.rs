@@ -1,14 +1,17 @@
 //! User commits: making them, and describing any commit.
 
+use std::cell::Cell;
+
 use doltswarm_core::commit::CommitInfo;
 use doltswarm_core::id::CommitHash;
 
 use super::connection::{During, dirty_tables, hash_value, head, parse_hash, text, transaction};
 use super::ffi::{Connection, SqliteError};
-use super::guard::{Mode, is_plain};
+use super::guard::{Mode, harmless_triggers, is_plain};
+use super::spacing::spaced;
 use super::{date, record};
 use crate::engine::{
-    CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, Transaction, Value,
+    CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, Transaction, Value, stop,
 };
 
 /// Creates `swarm_conflicts` and commits it with all uncommitted work.
@@ -24,12 +27,37 @@ pub(super) fn found(main: &Connection, meta: &CommitMeta) -> EngineResult<Commit
     })
 }
 
+/// What a transaction did.
+pub(super) struct Transacted {
+    pub(super) executed: Executed,
+    pub(super) schema_changed: bool,
+}
+
+/// For which schema plain statements need no judge.
+#[derive(Default)]
+pub(super) struct Trusted {
+    schema: Option<Option<Value>>,
+    plain: bool,
+}
+
+impl Trusted {
+    /// Whether plain statements need no judge with this schema.
+    fn plain(&mut self, main: &Connection, schema: &Option<Value>) -> EngineResult<bool> {
+        if self.schema.as_ref() != Some(schema) {
+            self.plain = harmless_triggers(main)?;
+            self.schema = Some(schema.clone());
+        }
+        Ok(self.plain)
+    }
+}
+
 /// Runs `work` and commits what it did, as one step.
 pub(super) fn transact(
     main: &Connection,
+    trusted: &mut Trusted,
     meta: &CommitMeta,
     work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
-) -> EngineResult<Executed> {
+) -> EngineResult<Transacted> {
     let arguments = arguments(meta)?;
     let mut committing = false;
     let result = transaction(main, || {
@@ -39,20 +67,22 @@ pub(super) fn transact(
         }
         let parent = head(main)?;
         let (rows, schema) = (main.total_changes(), schema_version(main)?);
-        work(&mut Open { main })?;
+        let trusts = Cell::new(trusted.plain(main, &schema)?);
+        work(&mut Open { main, schema: &schema, trusts })?;
         // The work may have swallowed the error of a statement that ended the transaction.
         require_open(main)?;
         let rows_affected = main.total_changes() - rows;
-        if schema_version(main)? != schema {
+        let schema_changed = schema_version(main)? != schema;
+        if schema_changed {
             require_parents(main)?;
         }
         committing = true;
         let commit = commit(main, arguments)?;
-        Ok(Executed { commit, parent, rows_affected })
+        Ok(Transacted { executed: Executed { commit, parent, rows_affected }, schema_changed })
     });
     if result.is_err() && committing {
         // Nothing was uncommitted before, and a commit that fails may leave all of the transaction.
-        match discard(main) {
+        match stop::shielded(|| discard(main)) {
             Ok(left) if left.is_empty() => {}
             Ok(left) => tracing::warn!(tables = ?left, "discarded what a failed commit left"),
             Err(error) => tracing::error!(%error, "a failed commit left changes in the database"),
@@ -79,6 +109,12 @@ pub(super) fn discard(main: &Connection) -> EngineResult<Vec<String>> {
         return Ok(tables);
     }
     Err(EngineError::Failed { what, message: format!("changes stay in {}", left.join(", ")) })
+}
+
+/// Moves main back to `parent`, and leaves what was in its commits uncommitted.
+pub(super) fn uncommit(main: &Connection, parent: &CommitHash) -> EngineResult<()> {
+    let sql = "SELECT dolt_reset('--soft', ?)";
+    main.run(sql, &[hash_value(parent)]).during("take a commit back")
 }
 
 /// The engine's number of the schema; another one for another schema.
@@ -119,6 +155,10 @@ pub(super) fn pending(main: &Connection, meta: &CommitMeta) -> EngineResult<Exec
 /// The transaction that a caller's work runs in.
 struct Open<'a> {
     main: &'a Connection,
+    /// The schema at the beginning.
+    schema: &'a Option<Value>,
+    /// Whether plain statements need no judge.
+    trusts: Cell<bool>,
 }
 
 impl Open<'_> {
@@ -126,18 +166,24 @@ impl Open<'_> {
     fn judged<T>(
         &self,
         sql: &str,
-        run: impl FnOnce(&Connection) -> Result<T, SqliteError>,
+        run: impl FnOnce(&Connection, &str) -> Result<T, SqliteError>,
     ) -> EngineResult<T> {
         let main = self.main;
         // A caller may swallow the error of the statement that ended the transaction; what follows
         // would then stand on its own.
         require_open(main)?;
-        let result = match is_plain(sql) {
-            true => run(main),
-            false => main.judging(Mode::Change, || run(main)),
-        };
+        if self.trusts.get() && is_plain(sql) {
+            let value = run(main, sql).map_err(SqliteError::of_caller)?;
+            require_open(main)?;
+            return Ok(value);
+        }
+        let result = main.judging(Mode::Change, || run(main, &spaced(sql)));
         let value = result.map_err(SqliteError::of_caller)?;
         require_open(main)?;
+        // It may have made a trigger.
+        if self.trusts.get() && schema_version(main)? != *self.schema {
+            self.trusts.set(false);
+        }
         Ok(value)
     }
 }
@@ -154,15 +200,15 @@ fn require_open(main: &Connection) -> EngineResult<()> {
 impl Transaction for Open<'_> {
     fn execute(&mut self, statement: &Statement) -> EngineResult<u64> {
         let before = self.main.total_changes();
-        self.judged(&statement.sql, |main| match statement.params.is_empty() {
-            true => main.batch(&statement.sql),
-            false => main.run(&statement.sql, &statement.params),
+        self.judged(&statement.sql, |main, sql| match statement.params.is_empty() {
+            true => main.batch(sql),
+            false => main.run(sql, &statement.params),
         })?;
         Ok(self.main.total_changes() - before)
     }
 
     fn query(&mut self, sql: &str, params: &[Value], limit: usize) -> EngineResult<Rows> {
-        let (rows, more) = self.judged(sql, |main| main.read(sql, params, limit))?;
+        let (rows, more) = self.judged(sql, |main, sql| main.read(sql, params, limit))?;
         if more { Err(EngineError::TooLarge { limit }) } else { Ok(rows) }
     }
 }

@@ -6,10 +6,18 @@ use std::path::Path;
 use doltswarm_core::id::CommitHash;
 
 use super::ffi::{Connection, SqliteError};
-use crate::engine::{EngineError, EngineResult, Value};
+use crate::engine::{EngineError, EngineResult, Value, stop};
 
 /// How long a statement waits for another writer before it gives up as busy.
 const BUSY_MILLIS: i32 = 5_000;
+
+/// How much memory a connection keeps nodes of trees in, in KiB. The engine's own default is 64 MiB,
+/// and a node has a handful of connections and one for each query that ever ran at once; the operating
+/// system caches the file anyway.
+const CACHE_KIB: u32 = 8 << 10;
+
+/// How the engine says that a schema does not parse. Damage of the file reads differently.
+pub(super) const MALFORMED: &str = "malformed database schema";
 
 /// How the engine's files begin.
 const MAGIC: &[u8] = b"CTLD";
@@ -25,6 +33,7 @@ impl SqliteError {
     /// The error of a statement that is the engine module's own; `what` names the task.
     pub(super) fn during(self, what: &'static str) -> EngineError {
         match self.code & 0xff {
+            _ if self.is_stopped() => EngineError::Stopped { reason: stop::reason() },
             5 | 6 => EngineError::Busy,
             13 => EngineError::DiskFull,
             11 | 26 => EngineError::Corrupt { message: self.message },
@@ -60,6 +69,8 @@ pub(super) enum Purpose {
     Main,
     /// Reading only.
     Read,
+    /// The engine module's own statements, on another branch than main.
+    Beside,
     /// Making merges: nothing fires and nothing is enforced, because the merge itself finds and
     /// settles what is broken, and a trigger could call the clock or a random number.
     Merge,
@@ -86,6 +97,19 @@ pub(super) fn open_at(path: &Path, commit: &CommitHash) -> EngineResult<Connecti
     open_revision(&path.join(commit.to_string()), Purpose::Read)
 }
 
+/// Opens the file at `path` and reads nothing of it, so that a schema that does not parse is no
+/// hindrance.
+pub(super) fn open_unread(path: &Path) -> EngineResult<Connection> {
+    let connection = Connection::open(path, false).during("open the database")?;
+    connection.busy_timeout(BUSY_MILLIS);
+    Ok(connection)
+}
+
+/// Opens the database on another branch than main, whatever main holds.
+pub(super) fn open_branch(path: &Path, branch: &str, purpose: Purpose) -> EngineResult<Connection> {
+    open_revision(&path.join(branch), purpose)
+}
+
 fn open_revision(path: &Path, purpose: Purpose) -> EngineResult<Connection> {
     let open = || {
         let connection = Connection::open(path, false)?;
@@ -103,10 +127,11 @@ fn open_revision(path: &Path, purpose: Purpose) -> EngineResult<Connection> {
 
 fn configure(connection: &Connection, purpose: Purpose) -> Result<(), SqliteError> {
     // Reading the schema makes the engine look at the file, so damage shows here and not later.
+    connection.batch(&format!("PRAGMA cache_size = -{CACHE_KIB}"))?;
     connection.batch("SELECT count(*) FROM sqlite_schema")?;
     match purpose {
         Purpose::Main => connection.batch("PRAGMA foreign_keys = ON"),
-        Purpose::Read => Ok(()),
+        Purpose::Read | Purpose::Beside => Ok(()),
         Purpose::Merge => {
             connection.enable_triggers(false);
             connection.batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")
@@ -147,7 +172,7 @@ pub(super) fn transaction<T>(
         connection.batch("COMMIT").map_err(SqliteError::of_caller).map(|()| value)
     });
     if result.is_err() && connection.in_transaction() {
-        connection.batch("ROLLBACK").during("roll back")?;
+        stop::shielded(|| connection.batch("ROLLBACK")).during("roll back")?;
     }
     result
 }
@@ -180,7 +205,18 @@ pub(super) fn parse_hash(value: Option<&Value>) -> EngineResult<CommitHash> {
 
 /// The commit that the connection's branch stands at.
 pub(super) fn head(connection: &Connection) -> EngineResult<CommitHash> {
-    let rows = connection.hot("SELECT dolt_hashof('HEAD')", &[]).during("read the tip")?;
+    head_of(connection, "HEAD")
+}
+
+/// The commit that a branch stands at.
+pub(super) fn head_of(connection: &Connection, branch: &str) -> EngineResult<CommitHash> {
+    let read = || connection.hot("SELECT dolt_hashof(?)", &[branch.into()]);
+    let rows = match read() {
+        // The first statement of a connection reads the schema, the next one does without.
+        Err(error) if error.message.contains(MALFORMED) => read(),
+        rows => rows,
+    };
+    let rows = rows.during("read a tip")?;
     parse_hash(rows.first().and_then(|row| row.first()))
 }
 

@@ -6,7 +6,10 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::check;
+use super::ffi::Connection;
 use super::record;
+use crate::engine::EngineResult;
 
 /// What statements are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +25,8 @@ pub(super) enum Mode {
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     mode: Cell<Mode>,
+    /// Whether a statement that was judged is running: what is prepared then is the engine's own.
+    running: Cell<bool>,
     refusal: RefCell<Option<String>>,
 }
 
@@ -60,9 +65,11 @@ const READING_FUNCTIONS: [&str; 9] = [
 /// Tables of the engine that are ordinary, versioned data.
 const DATA_TABLES: [&str; 4] = ["dolt_docs", "dolt_ignore", "dolt_schemas", "dolt_tests"];
 
+/// Pragmas that set what is part of a commit.
+const DATA_PRAGMAS: [&str; 2] = ["application_id", "user_version"];
+
 /// Pragmas that only look, with an argument or without.
-const READING_PRAGMAS: [&str; 21] = [
-    "application_id",
+const READING_PRAGMAS: [&str; 20] = [
     "collation_list",
     "compile_options",
     "data_version",
@@ -86,20 +93,32 @@ const READING_PRAGMAS: [&str; 21] = [
 ];
 
 /// Pragmas that only look as long as they have no argument.
-const READING_BARE_PRAGMAS: [&str; 3] = ["foreign_keys", "schema_version", "user_version"];
+const READING_BARE_PRAGMAS: [&str; 2] = ["foreign_keys", "schema_version"];
 
 impl Guard {
     /// Judges as of `mode` from now on.
     pub(super) fn start(&self, mode: Mode) {
         self.mode.set(mode);
+        self.running.set(false);
         self.refusal.take();
+    }
+
+    /// Says whether a statement that was judged is running.
+    pub(super) fn set_running(&self, running: bool) {
+        self.running.set(running);
     }
 
     /// Whether the statement being prepared may do this; remembers why not.
     pub(super) fn allows(&self, action: i32, first: Option<&str>, second: Option<&str>) -> bool {
+        // An R-Tree checks itself in a transaction of its own.
+        if self.running.get() && matches!(action, TRANSACTION | SAVEPOINT) {
+            return true;
+        }
         let refusal = match self.mode.get() {
             Mode::Change => refuse(action, first, second),
-            Mode::Read => refuse(action, first, second).or_else(|| refuse_write(action, first)),
+            Mode::Read => {
+                refuse(action, first, second).or_else(|| refuse_write(action, first, second))
+            }
         };
         let allowed = refusal.is_none();
         if !allowed {
@@ -118,8 +137,7 @@ impl Guard {
 /// Whether a text is one ordinary change of rows, of which nothing can be refused.
 ///
 /// Installing the judge makes the engine prepare all statements of the connection anew, which costs
-/// as much as a small commit. What triggers and views do needs no look here: the engine itself does
-/// not let them call its version control.
+/// as much as a small commit. What triggers do is judged once for each schema ([`harmless_triggers`]).
 pub(super) fn is_plain(sql: &str) -> bool {
     const CHANGES: [&str; 4] = ["INSERT", "UPDATE", "DELETE", "REPLACE"];
     const SUSPECT: [&str; 4] = ["dolt", "pragma", "extension", record::TABLE];
@@ -129,6 +147,22 @@ pub(super) fn is_plain(sql: &str) -> bool {
     CHANGES.iter().any(|change| first.eq_ignore_ascii_case(change))
         && !sql.contains(';')
         && !SUSPECT.iter().any(|word| lower.contains(word))
+}
+
+/// Whether a plain statement cannot do more by a trigger than by itself: whether no trigger does
+/// anything that is refused.
+pub(super) fn harmless_triggers(connection: &Connection) -> EngineResult<bool> {
+    for table in check::triggered(connection)? {
+        let Ok(changes) = check::changes(connection, &table.name) else { return Ok(false) };
+        for sql in changes {
+            match connection.judging(Mode::Change, || connection.prepares(&sql)) {
+                Ok(()) => {}
+                Err(error) if table.takes_no(&error) => {}
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn refuse(action: i32, first: Option<&str>, second: Option<&str>) -> Option<String> {
@@ -179,6 +213,7 @@ fn refuse_pragma(name: &str, argument: Option<&str>) -> Option<String> {
     let name = name.to_ascii_lowercase();
     let reads = READING_PRAGMAS.contains(&name.as_str())
         || (argument.is_none() && READING_BARE_PRAGMAS.contains(&name.as_str()))
+        || DATA_PRAGMAS.contains(&name.as_str())
         // It lasts only until the end of the transaction.
         || name == "defer_foreign_keys";
     (!reads)
@@ -202,11 +237,22 @@ fn refuse_engine_table(name: &str) -> Option<String> {
         .then(|| format!("{name} cannot be written to here: the swarm keeps it itself"))
 }
 
-fn refuse_write(action: i32, first: Option<&str>) -> Option<String> {
-    let reads = matches!(action, PRAGMA | READ | SELECT | FUNCTION | RECURSIVE);
-    let deferring =
-        action == PRAGMA && first.is_some_and(|n| n.eq_ignore_ascii_case("defer_foreign_keys"));
-    (!reads || deferring).then(|| {
+/// Whether a table by its name may be one in which a full-text or a spatial index keeps itself. An
+/// index prepares its writes when it is opened to be read; readers cannot run them.
+fn is_shadow(table: &str) -> bool {
+    const ENDS: [&str; 8] =
+        ["_config", "_content", "_data", "_docsize", "_idx", "_node", "_parent", "_rowid"];
+    ENDS.iter().any(|end| table.ends_with(end))
+}
+
+fn refuse_write(action: i32, first: Option<&str>, second: Option<&str>) -> Option<String> {
+    let reads = matches!(action, PRAGMA | READ | SELECT | FUNCTION | RECURSIVE)
+        || is_shadow(first.unwrap_or(""));
+    let is_pragma = |name: &str| first.is_some_and(|first| first.eq_ignore_ascii_case(name));
+    let sets = action == PRAGMA
+        && (is_pragma("defer_foreign_keys")
+            || (second.is_some() && DATA_PRAGMAS.iter().any(|name| is_pragma(name))));
+    (!reads || sets).then(|| {
         "only statements that read are allowed here: use `doltswarm exec` to change rows".to_owned()
     })
 }
@@ -244,7 +290,24 @@ mod tests {
     fn a_reader_refuses_what_a_change_allows() {
         assert!(allowed(Mode::Change, INSERT, Some("t"), None));
         assert!(!allowed(Mode::Read, INSERT, Some("t"), None));
+        assert!(allowed(Mode::Read, INSERT, Some("r_node"), None));
         assert!(!allowed(Mode::Read, PRAGMA, Some("defer_foreign_keys"), Some("1")));
+        for name in DATA_PRAGMAS {
+            assert!(allowed(Mode::Change, PRAGMA, Some(name), Some("5")));
+            assert!(allowed(Mode::Read, PRAGMA, Some(name), None));
+            assert!(!allowed(Mode::Read, PRAGMA, Some(name), Some("5")));
+        }
+    }
+
+    #[test]
+    fn the_engine_may_use_transactions_while_it_runs() {
+        let guard = Guard::default();
+        guard.start(Mode::Read);
+        guard.set_running(true);
+        assert!(guard.allows(TRANSACTION, Some("BEGIN"), None));
+        assert!(!guard.allows(DELETE, Some("t"), None));
+        guard.start(Mode::Read);
+        assert!(!guard.allows(TRANSACTION, Some("BEGIN"), None));
     }
 
     #[test]

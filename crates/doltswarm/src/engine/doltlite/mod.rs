@@ -9,18 +9,23 @@ use std::sync::Arc;
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::CommitHash;
+use doltswarm_core::limits::RESCUE_COMMITS_MAX;
 
+use self::check::Checker;
+use self::commit::Trusted;
 use self::connection::{During, Purpose, check_file, open, text};
 use self::ffi::Connection;
 use self::history::History;
+use self::keeper::{Keeper, Moved};
 use self::merge::Workbench;
-use super::date;
 use super::{
     ChunkFormat, ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
     MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
+use super::{date, stop};
 use crate::gateway::{Gateway, GatewayError};
 
+mod check;
 mod chunks;
 mod commit;
 mod connection;
@@ -30,12 +35,14 @@ mod diff;
 mod ffi;
 mod guard;
 mod history;
+mod keeper;
 mod log;
 mod merge;
 mod reader;
 mod record;
 mod refs;
 mod settle;
+mod spacing;
 mod table;
 mod violations;
 
@@ -53,6 +60,12 @@ pub struct DoltLite {
     main: Connection,
     /// Opened by the first merge; dropped where a merge fails, so that the next one starts clean.
     workbench: Option<Workbench>,
+    /// Opened when main is moved first; dropped if a move fails, so that the next one starts clean.
+    keeper: Option<Keeper>,
+    checker: Checker,
+    trusted: Trusted,
+    /// A commit that main stood at and that was found good.
+    good_main: Option<CommitHash>,
     history: History,
     stand_ins_above: u64,
     version: String,
@@ -68,7 +81,14 @@ impl DoltLite {
     /// [`EngineError::Corrupt`] where there is no file, or it is not a DoltLite database.
     pub fn open(path: &Path) -> EngineResult<Self> {
         check_file(path)?;
-        let main = open(path, Purpose::Main)?;
+        let main = match open(path, Purpose::Main) {
+            Err(EngineError::Corrupt { message }) if message.contains(connection::MALFORMED) => {
+                tracing::warn!(message, "main cannot be opened");
+                keeper::rescue(path)?;
+                open(path, Purpose::Main)?
+            }
+            main => main?,
+        };
         let rows = main
             .rows("SELECT doltlite_engine(), dolt_version()", &[])
             .during("open the database")?;
@@ -81,7 +101,21 @@ impl DoltLite {
         let (workbench, history) = (None, History::default());
         let stand_ins_above = merge::STAND_INS_ABOVE;
         let (path, gateway) = (path.to_owned(), None);
-        Ok(Self { path, main, workbench, history, stand_ins_above, version, gateway })
+        let (keeper, checker, good_main) = (None, Checker::default(), None);
+        let trusted = Trusted::default();
+        Ok(Self {
+            path,
+            main,
+            workbench,
+            keeper,
+            checker,
+            trusted,
+            good_main,
+            history,
+            stand_ins_above,
+            version,
+            gateway,
+        })
     }
 
     /// Creates a database at `path`, where nothing may be yet.
@@ -142,6 +176,97 @@ impl DoltLite {
             None => Workbench::open(&self.path, ours),
         }
     }
+
+    /// The connection beside main; `at` is a commit whose schema opens.
+    fn keeper(&mut self, at: &CommitHash) -> EngineResult<Keeper> {
+        match self.keeper.take() {
+            Some(keeper) => Ok(keeper),
+            None => Keeper::open(&self.path, &self.main, at),
+        }
+    }
+
+    /// Fails if main stands at a commit of another program that is not to be built on.
+    fn require_good_main(&mut self) -> EngineResult<()> {
+        let main = connection::head(&self.main)?;
+        if self.good_main == Some(main) {
+            return Ok(());
+        }
+        let since = self.good_main.unwrap_or(main);
+        if let Some(reason) = self.new_fault(&main, &since)? {
+            let message = format!("another program committed what cannot be used: {reason}");
+            return Err(EngineError::Rejected { message });
+        }
+        self.good_main = Some(main);
+        Ok(())
+    }
+
+    /// What is wrong with `commit` and not with `since`.
+    fn new_fault(
+        &mut self,
+        commit: &CommitHash,
+        since: &CommitHash,
+    ) -> EngineResult<Option<String>> {
+        if commit == since {
+            return Ok(None);
+        }
+        let keeper = self.keeper(since)?;
+        let faults = self.checker.faults(&self.path, &keeper, commit)?;
+        let known = match faults.is_empty() {
+            true => Vec::new(),
+            false => self.checker.faults(&self.path, &keeper, since)?,
+        };
+        self.keeper = Some(keeper);
+        Ok(faults.into_iter().find(|fault| !known.contains(fault)))
+    }
+
+    /// Takes the commit that was just made on `parent` back if something is wrong with it.
+    fn require_sound(&mut self, commit: &CommitHash, parent: &CommitHash) -> EngineResult<()> {
+        let error = match self.new_fault(commit, parent) {
+            Ok(None) => return Ok(()),
+            Ok(Some(reason)) => EngineError::Rejected { message: reason },
+            Err(error) => error,
+        };
+        let taken_back = stop::shielded(|| {
+            let moved = self.keeper(parent)?.move_main(commit, parent)?;
+            self.outcome(moved, commit, parent)
+        });
+        match taken_back {
+            Ok(MoveOutcome::Moved) => {}
+            Ok(_) => tracing::error!(%commit, "another program built on a commit that is refused"),
+            Err(failed) => tracing::error!(%commit, %failed, "a commit could not be taken back"),
+        }
+        Err(error)
+    }
+
+    /// What came of a move. If there is more on main than its commit, main is moved on main itself,
+    /// unless that is uncommitted work.
+    fn outcome(
+        &self,
+        moved: Moved,
+        from: &CommitHash,
+        to: &CommitHash,
+    ) -> EngineResult<MoveOutcome> {
+        match moved {
+            Moved::Yes => Ok(MoveOutcome::Moved),
+            Moved::MainChanged(main) => Ok(MoveOutcome::MainChanged(main)),
+            Moved::Dirty => refs::move_main(&self.main, from, to),
+        }
+    }
+
+    /// The newest commit from `tip` down its first parents to `floor` with which nothing new is wrong.
+    fn newest_sound(&mut self, tip: &CommitHash, floor: &CommitHash) -> EngineResult<CommitHash> {
+        let mut chunks = chunks::DoltLiteChunks::open(&self.path)?;
+        let mut commit = *tip;
+        for _ in 0..RESCUE_COMMITS_MAX {
+            let parents = chunks::parents_of(&mut chunks, &commit)?;
+            let Some(parent) = parents.first().copied() else { break };
+            if parent == *floor || self.new_fault(&parent, floor)?.is_none() {
+                return Ok(parent);
+            }
+            commit = parent;
+        }
+        Ok(*floor)
+    }
 }
 
 fn start_gateway() -> EngineResult<Gateway> {
@@ -201,11 +326,76 @@ impl Engine for DoltLite {
         meta: &CommitMeta,
         work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
     ) -> EngineResult<Executed> {
-        commit::transact(&self.main, meta, work)
+        self.require_good_main()?;
+        let done = commit::transact(&self.main, &mut self.trusted, meta, work)?;
+        let Executed { commit, parent, .. } = done.executed;
+        if let Some(commit) = commit {
+            if done.schema_changed {
+                self.require_sound(&commit, &parent)?;
+            }
+            self.good_main = Some(commit);
+        }
+        Ok(done.executed)
     }
 
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {
-        commit::pending(&self.main, meta)
+        self.require_good_main()?;
+        let executed = commit::pending(&self.main, meta)?;
+        if let Some(commit) = executed.commit {
+            let fault = self.new_fault(&commit, &executed.parent);
+            if !matches!(fault, Ok(None)) {
+                // The work is another program's: it is to be there as before.
+                stop::shielded(|| commit::uncommit(&self.main, &executed.parent))?;
+            }
+            if let Some(message) = fault? {
+                return Err(EngineError::Rejected { message });
+            }
+            self.good_main = Some(commit);
+        }
+        Ok(executed)
+    }
+
+    fn inspect(
+        &mut self,
+        commit: &CommitHash,
+        since: Option<&CommitHash>,
+    ) -> EngineResult<Option<String>> {
+        if self.good_main == Some(*commit) {
+            return Ok(None);
+        }
+        let main = connection::head(&self.main)?;
+        let fault = self.new_fault(commit, since.unwrap_or(&main))?;
+        if fault.is_none() && *commit == main {
+            self.good_main = Some(main);
+        }
+        Ok(fault)
+    }
+
+    fn lost_records(
+        &mut self,
+        since: &CommitHash,
+        commit: &CommitHash,
+    ) -> EngineResult<Option<String>> {
+        if self.good_main == Some(*commit) {
+            return Ok(None);
+        }
+        check::lost_records(&self.path, since, commit)
+    }
+
+    fn refuse(&mut self, tip: &CommitHash, floor: &CommitHash) -> EngineResult<MoveOutcome> {
+        let to = self.newest_sound(tip, floor)?;
+        let keeper = self.keeper(floor)?;
+        let moved = keeper.refuse(tip, &to)?;
+        self.keeper = Some(keeper);
+        match self.outcome(moved, tip, &to) {
+            // A schema that does not parse does not say which tables have changes.
+            Err(EngineError::Corrupt { .. }) => Ok(MoveOutcome::Dirty(Vec::new())),
+            outcome => outcome,
+        }
+    }
+
+    fn refused(&mut self) -> EngineResult<Vec<CommitHash>> {
+        refs::refused(&self.main)
     }
 
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>> {
@@ -247,7 +437,15 @@ impl Engine for DoltLite {
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
-        refs::move_main(&self.main, expected, to)
+        commit::require(&self.main, to)?;
+        let keeper = self.keeper(expected)?;
+        let moved = keeper.move_main(expected, to)?;
+        self.keeper = Some(keeper);
+        let outcome = self.outcome(moved, expected, to)?;
+        if outcome == MoveOutcome::Moved {
+            self.good_main = Some(*to);
+        }
+        Ok(outcome)
     }
 
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {

@@ -7,6 +7,7 @@ use doltswarm_core::id::CommitHash;
 use super::commit::require;
 use super::connection::{During, dirty_tables, hash_value, head, parse_hash, text, transaction};
 use super::ffi::Connection;
+use super::keeper::REFUSED;
 use crate::engine::{EngineError, EngineResult, MoveOutcome, Value};
 
 /// The one remote; its address is another at each start of the program.
@@ -14,7 +15,17 @@ const REMOTE: &str = "swarm_pull";
 const PARKED: &str = "parked/";
 const SIGNATURES: &str = "sig/";
 
-/// Moves main from `expected` to `to`.
+/// The branches under `refused/`: the commits, sorted.
+pub(super) fn refused(main: &Connection) -> EngineResult<Vec<CommitHash>> {
+    let sql = "SELECT name FROM dolt_branches ORDER BY name";
+    let rows = main.rows(sql, &[]).during("list the branches")?;
+    let names = rows.iter().filter_map(|row| text(row.first()).strip_prefix(REFUSED));
+    // What does not read as a hash was made by someone else.
+    Ok(names.filter_map(|name| name.parse().ok()).collect())
+}
+
+/// Moves main from `expected` to `to` if there is more on it than its commit: uncommitted work, which
+/// stays, or tables that the database ignores, which a hard reset keeps.
 ///
 /// The transaction keeps other writers out between the look and the move. The engine makes a reset
 /// visible as a whole, at once, so a process killed anywhere in here leaves main before it or after.
@@ -23,7 +34,6 @@ pub(super) fn move_main(
     expected: &CommitHash,
     to: &CommitHash,
 ) -> EngineResult<MoveOutcome> {
-    require(main, to)?;
     transaction(main, || {
         let tip = head(main)?;
         if tip != *expected {

@@ -15,6 +15,7 @@ mod own;
 mod pairs;
 mod random;
 mod random_definitions;
+mod safety;
 mod threads;
 
 conformance_tests!(super::pair);

@@ -179,9 +179,12 @@ fn node_remembers_its_name_and_port() {
     assert_eq!((store.name().unwrap(), store.listen_port().unwrap()), (None, None));
     store.set_name("blue").unwrap();
     store.set_listen_port(4711).unwrap();
+    assert_eq!(store.size_after_collection().unwrap(), 0);
+    store.set_size_after_collection(1 << 40).unwrap();
     let store = reopen(dir.path(), store);
     assert_eq!(store.name().unwrap().as_deref(), Some("blue"));
     assert_eq!(store.listen_port().unwrap(), Some(4711));
+    assert_eq!(store.size_after_collection().unwrap(), 1 << 40);
     assert!(store.set_name(&"x".repeat(limits::NAME_BYTES_MAX + 1)).is_err());
 }
 

@@ -4,11 +4,18 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 
 use super::super::guard::{Guard, Mode};
+use super::functions;
+use super::handle::{Handle, install_limits};
 use super::statement::Statement;
 use super::{HASH_BYTES, Sqlite3, Stmt};
+use crate::engine::stop;
 use crate::engine::value::{Rows, Value};
+
+/// The engine's code for a statement that was interrupted.
+const INTERRUPTED: i32 = 9;
 
 /// What the engine answered instead of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +30,22 @@ impl SqliteError {
     pub(super) fn new(code: i32, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }
+
+    pub(super) fn stopped() -> Self {
+        Self::new(INTERRUPTED, "interrupted")
+    }
+
+    /// Whether the statement was interrupted.
+    pub(in super::super) fn is_stopped(&self) -> bool {
+        self.code & 0xff == INTERRUPTED
+    }
 }
 
 /// A connection. Moves between threads, but is used by one at a time.
 pub(in super::super) struct Connection {
     db: NonNull<Sqlite3>,
+    /// How other threads interrupt it.
+    pub(super) handle: Arc<Handle>,
     /// Boxed, because the engine keeps its address.
     guard: Box<Guard>,
     /// Prepared statements that are kept, none of them running.
@@ -53,8 +71,14 @@ impl Connection {
         // SAFETY: `path` is NUL-terminated and `db` is a valid place for the handle.
         let code = unsafe { super::sqlite3_open_v2(path.as_ptr(), &mut db, flags, ptr::null()) };
         let db = NonNull::new(db).ok_or_else(|| SqliteError::new(7, "out of memory"))?;
+        let handle = Arc::new(Handle::new(db));
         let (kept, last) = (RefCell::default(), RefCell::default());
-        let connection = Self { db, guard: Box::default(), kept, last };
+        let connection = Self { db, handle, guard: Box::default(), kept, last };
+        if code != super::OK {
+            return Err(connection.error(code));
+        }
+        install_limits(db);
+        let code = functions::register(db);
         if code != super::OK {
             return Err(connection.error(code));
         }
@@ -257,14 +281,10 @@ impl Connection {
         if !statement.is_read_only() {
             return Err(SqliteError::new(8, "only statements that read are allowed here"));
         }
-        let mut rows = Rows { columns: statement.columns(), rows: Vec::new() };
-        while statement.step()? {
-            if rows.rows.len() == limit {
-                return Ok((rows, true));
-            }
-            rows.rows.push(statement.row());
-        }
-        Ok((rows, false))
+        self.guard.set_running(true);
+        let result = read_rows(&mut statement, limit);
+        self.guard.set_running(false);
+        result
     }
 
     fn prepare_one(&self, sql: &str, params: &[Value]) -> Result<Statement<'_>, SqliteError> {
@@ -300,6 +320,9 @@ impl Connection {
         }
         let bytes = c_int::try_from(sql.len())
             .map_err(|_| SqliteError::new(18, "the SQL is longer than the engine takes"))?;
+        if stop::is_over(1) {
+            return Err(SqliteError::stopped());
+        }
         let start = sql.as_ptr().cast::<c_char>();
         let (mut statement, mut tail) = (ptr::null_mut(), ptr::null());
         // SAFETY: `start` is readable for `bytes` bytes; both out-pointers are valid.
@@ -332,12 +355,25 @@ impl Connection {
     }
 }
 
+/// The rows of a statement, at most `limit`, and whether there were more.
+fn read_rows(statement: &mut Statement<'_>, limit: usize) -> Result<(Rows, bool), SqliteError> {
+    let mut rows = Rows { columns: statement.columns(), rows: Vec::new() };
+    while statement.step()? {
+        if rows.rows.len() == limit {
+            return Ok((rows, true));
+        }
+        rows.rows.push(statement.row());
+    }
+    Ok((rows, false))
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         for (_, raw) in self.kept.take() {
             drop(Statement { connection: self, raw });
         }
         self.finalize(self.last.take());
+        self.handle.close();
         // SAFETY: the handle is open and no statement outlives the connection.
         unsafe { super::sqlite3_close_v2(self.db.as_ptr()) };
     }

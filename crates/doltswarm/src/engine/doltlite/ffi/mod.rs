@@ -16,6 +16,8 @@ use libz_sys as _;
 #[cfg(unix)]
 mod calendar;
 mod connection;
+mod functions;
+mod handle;
 mod remote;
 mod statement;
 
@@ -97,6 +99,13 @@ unsafe extern "C" {
     fn sqlite3_errmsg(db: *mut Sqlite3) -> *const c_char;
     fn sqlite3_extended_errcode(db: *mut Sqlite3) -> c_int;
     fn sqlite3_busy_timeout(db: *mut Sqlite3, millis: c_int) -> c_int;
+    fn sqlite3_interrupt(db: *mut Sqlite3);
+    fn sqlite3_progress_handler(
+        db: *mut Sqlite3,
+        steps: c_int,
+        callback: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+        context: *mut c_void,
+    );
     fn sqlite3_total_changes64(db: *mut Sqlite3) -> i64;
     fn sqlite3_get_autocommit(db: *mut Sqlite3) -> c_int;
     fn sqlite3_db_config(db: *mut Sqlite3, option: c_int, ...) -> c_int;

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use super::Stmt;
 use super::connection::{Connection, SqliteError};
+use crate::engine::stop;
 use crate::engine::value::Value;
 
 /// The engine's number for texts in UTF-8.
@@ -93,6 +94,8 @@ impl Statement<'_> {
 
     /// Goes to the next row; whether there is one.
     pub(super) fn step(&mut self) -> Result<bool, SqliteError> {
+        let _running =
+            stop::running(&self.connection.handle).map_err(|_| SqliteError::stopped())?;
         // SAFETY: the statement is live.
         match unsafe { super::sqlite3_step(self.raw.as_ptr()) } {
             super::ROW => Ok(true),

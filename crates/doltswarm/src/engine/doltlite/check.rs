@@ -1,0 +1,231 @@
+//! Whether a commit can be worked with: its schema parses, and its views and triggers do what they
+//! say.
+//!
+//! The engine commits and merges definitions that it cannot read again, and a view or a trigger may
+//! name what is gone. A commit that becomes main with such a schema stops every node. So a throw-away
+//! connection opens it before. What it finds is a function of the schema, so a commit that changes
+//! rows alone costs the reading of two chunks.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use doltswarm_core::id::{ChunkHash, CommitHash};
+use doltswarm_core::limits::{INSPECT_STEPS_MAX, INSPECT_TIME_MAX, SCHEMAS_KNOWN_MAX};
+
+use super::chunks::{DoltLiteChunks, schema_of};
+use super::connection::{
+    During, MALFORMED, Purpose, hash_value, open_at, open_branch, quote, text,
+};
+use super::ffi::{Connection, SqliteError};
+use super::keeper::Keeper;
+use super::record;
+use crate::engine::stop;
+use crate::engine::{ChunkReader, EngineError, EngineResult, Value};
+
+/// The branch on which commits are opened. The engine compiles no triggers at a bare commit.
+const BRANCH: &str = "swarm/check";
+
+/// What other programs may have and this one has not, so that nothing is wrong with the commit.
+const FOREIGN: [&str; 3] =
+    ["no such function: ", "no such module: ", "no such collation sequence: "];
+
+/// What is known of schemas.
+#[derive(Default)]
+pub(super) struct Checker {
+    /// What is wrong with each schema, by its hash; most have nothing.
+    known: BTreeMap<ChunkHash, Vec<String>>,
+    /// Opened by the first commit that is looked at.
+    chunks: Option<DoltLiteChunks>,
+    budget: CheckBudget,
+}
+
+/// How much it may take to look at one schema.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CheckBudget {
+    pub(super) steps: u64,
+    pub(super) time: Duration,
+}
+
+impl Default for CheckBudget {
+    fn default() -> Self {
+        Self { steps: INSPECT_STEPS_MAX, time: INSPECT_TIME_MAX }
+    }
+}
+
+impl Checker {
+    /// Sets how much it may take to look at one schema, and forgets what was looked at.
+    #[cfg(test)]
+    pub(super) fn set_budget(&mut self, budget: CheckBudget) {
+        self.budget = budget;
+        self.known.clear();
+    }
+
+    /// What is wrong with the schema of `commit`, in the order of the objects' names.
+    pub(super) fn faults(
+        &mut self,
+        path: &Path,
+        keeper: &Keeper,
+        commit: &CommitHash,
+    ) -> EngineResult<Vec<String>> {
+        let schema = self.schema(path, commit)?;
+        if let Some(faults) = self.known.get(&schema) {
+            return Ok(faults.clone());
+        }
+        keeper.point(BRANCH, commit)?;
+        let faults = stop::limited(self.budget.steps, self.budget.time, || look(path))?;
+        if self.known.len() >= SCHEMAS_KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.insert(schema, faults.clone());
+        Ok(faults)
+    }
+
+    fn schema(&mut self, path: &Path, commit: &CommitHash) -> EngineResult<ChunkHash> {
+        let chunks = match &mut self.chunks {
+            Some(chunks) => chunks,
+            none => none.insert(DoltLiteChunks::open(path)?),
+        };
+        chunks.refresh()?;
+        schema_of(chunks, commit)
+    }
+}
+
+/// What a commit of another program does to the records that were there in `since`, if it is more
+/// than to change their state: records only ever become more.
+pub(super) fn lost_records(
+    path: &Path,
+    since: &CommitHash,
+    commit: &CommitHash,
+) -> EngineResult<Option<String>> {
+    let connection = open_at(path, since)?;
+    let hash = |at: &CommitHash| {
+        let sql = "SELECT dolt_hashof_table(?, ?)";
+        match connection.rows(sql, &[record::TABLE.into(), hash_value(at)]) {
+            Err(error) if error.message.contains("not found") => Ok(None),
+            rows => rows.during("look for the records of conflicts").map(Some),
+        }
+    };
+    // If there are no records yet, none is lost.
+    let Some(before) = hash(since)? else { return Ok(None) };
+    let Some(after) = hash(commit)? else {
+        return Ok(Some(format!("it drops the table {}", record::TABLE)));
+    };
+    if before == after {
+        return Ok(None);
+    }
+    let sql = "SELECT 1 FROM dolt_diff_swarm_conflicts(?, ?) WHERE diff_type = 'removed' \
+               OR (diff_type = 'modified' AND (to_kind, to_table_name, to_row_key) \
+                   IS NOT (from_kind, from_table_name, from_row_key)) \
+               OR (diff_type = 'modified' AND (to_base, to_loser, to_winner) \
+                   IS NOT (from_base, from_loser, from_winner)) LIMIT 1";
+    let params = [hash_value(since), hash_value(commit)];
+    let rows = connection.rows(sql, &params).during("compare the records of conflicts")?;
+    let message = || format!("it removes or rewrites records of conflicts in {}", record::TABLE);
+    Ok((!rows.is_empty()).then(message))
+}
+
+/// Opens what is on the branch and looks at everything.
+fn look(path: &Path) -> EngineResult<Vec<String>> {
+    let connection = match open_branch(path, BRANCH, Purpose::Beside) {
+        Ok(connection) => connection,
+        Err(EngineError::Corrupt { message }) if message.contains(MALFORMED) => {
+            let place = message.find(MALFORMED).unwrap_or(0);
+            return Ok(vec![message[place..].to_owned()]);
+        }
+        Err(EngineError::Stopped { reason }) => return Ok(vec![too_long(&reason)]),
+        Err(error) => return Err(error),
+    };
+    let mut faults = Vec::new();
+    match look_at_objects(&connection, &mut faults) {
+        Ok(()) => {}
+        Err(EngineError::Stopped { reason }) => faults.push(too_long(&reason)),
+        Err(error) => return Err(error),
+    }
+    Ok(faults)
+}
+
+fn too_long(reason: &str) -> String {
+    format!("its views and triggers cannot be prepared: {reason}")
+}
+
+fn look_at_objects(connection: &Connection, faults: &mut Vec<String>) -> EngineResult<()> {
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'view' ORDER BY name";
+    for row in connection.rows(sql, &[]).during("list the views")? {
+        let name = text(row.first());
+        let sql = format!("SELECT * FROM {}", quote(name));
+        note(faults, &format!("view `{name}`"), connection.prepares(&sql))?;
+    }
+    for table in triggered(connection)? {
+        let what = format!("triggers of `{}`", table.name);
+        let changes = match changes(connection, &table.name) {
+            Ok(changes) => changes,
+            Err(error) => {
+                note(faults, &what, Err(error))?;
+                continue;
+            }
+        };
+        for sql in changes {
+            match connection.prepares(&sql) {
+                Err(error) if table.takes_no(&error) => {}
+                result => note(faults, &what, result)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A table or a view with triggers.
+pub(super) struct Triggered {
+    pub(super) name: String,
+    is_view: bool,
+}
+
+impl Triggered {
+    /// Whether an error says that this view has no trigger for a change: a view takes what its
+    /// triggers take.
+    pub(super) fn takes_no(&self, error: &SqliteError) -> bool {
+        self.is_view && error.message.contains("because it is a view")
+    }
+}
+
+/// The tables and views with triggers, sorted by name.
+pub(super) fn triggered(connection: &Connection) -> EngineResult<Vec<Triggered>> {
+    let sql = "SELECT DISTINCT tbl_name, (SELECT type FROM sqlite_schema AS owner \
+                   WHERE owner.name = made.tbl_name AND owner.type IN ('table', 'view')) \
+               FROM sqlite_schema AS made WHERE type = 'trigger' ORDER BY tbl_name";
+    let rows = connection.rows(sql, &[]).during("list the triggers")?;
+    let table = |row: &Vec<Value>| Triggered {
+        name: text(row.first()).to_owned(),
+        is_view: text(row.get(1)) == "view",
+    };
+    Ok(rows.iter().map(table).collect())
+}
+
+/// An insert, an update of every column, and a delete.
+pub(super) fn changes(connection: &Connection, table: &str) -> Result<Vec<String>, SqliteError> {
+    let sql = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid";
+    let rows = connection.rows(sql, &[table.into()])?;
+    let columns = rows.iter().map(|row| quote(text(row.first())));
+    let set: Vec<_> = columns.map(|column| format!("{column} = {column}")).collect();
+    let table = quote(table);
+    let mut changes =
+        vec![format!("INSERT INTO {table} DEFAULT VALUES"), format!("DELETE FROM {table}")];
+    if !set.is_empty() {
+        changes.push(format!("UPDATE {table} SET {}", set.join(", ")));
+    }
+    Ok(changes)
+}
+
+/// Takes note of a statement that the engine rejects.
+fn note(faults: &mut Vec<String>, what: &str, result: Result<(), SqliteError>) -> EngineResult<()> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(error) if FOREIGN.iter().any(|words| error.message.starts_with(words)) => Ok(()),
+        Err(error) if error.is_rejection() => {
+            faults.push(format!("{what}: {}", error.message));
+            Ok(())
+        }
+        Err(error) => Err(error.during("check the schema")),
+    }
+}
