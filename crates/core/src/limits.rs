@@ -127,10 +127,13 @@ pub const DIFFERENCE_BASES_MAX: usize = 4;
 pub const DIFFERENCE_BASE_CHUNKS_MAX: usize = 65_536;
 /// How many batches of a difference wait for the network.
 pub const DIFFERENCE_BATCHES_WAITING_MAX: usize = 2;
-/// How many bytes of chunks travel in one message, unless a single chunk is larger.
+/// About how many bytes of chunks travel in one message.
 pub const CHUNK_MESSAGE_BYTES: usize = 256 << 10;
-/// The largest chunk accepted, in bytes. Prolly nodes are a few KiB; a large blob is one chunk.
-pub const CHUNK_BYTES_MAX: usize = 64 << 20;
+/// The largest piece of a chunk in one message, in bytes; a larger chunk comes in several.
+pub const CHUNK_PIECE_BYTES_MAX: usize = CHUNK_MESSAGE_BYTES;
+/// The largest chunk, in bytes: what a writer can make must be able to travel. Prolly nodes have a few
+/// KiB; a row is in one chunk, and DoltLite takes no row above 10⁹ bytes.
+pub const CHUNK_BYTES_MAX: usize = 1 << 30;
 /// The longest name of a peer, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 /// How many addresses of one peer are kept.
@@ -240,13 +243,23 @@ pub const GATEWAY_CONNECTIONS_MAX: usize = 32;
 pub const GATEWAY_HEADER_BYTES_MAX: usize = 8 << 10;
 /// The largest reply of the gateway, in bytes: the engine's client takes no more.
 pub const GATEWAY_REPLY_BYTES_MAX: usize = 1 << 30;
+/// How many bytes the engine takes with its own fetch, which holds them in memory three times over;
+/// more is put into the database chunk by chunk.
+pub const INGEST_BY_FETCH_BYTES_MAX: u64 = 8 << 20;
+/// How many bytes of chunks are put into the database before they are made durable. Other writers wait
+/// meanwhile, about a tenth of a second; with less, the disk is synced more often.
+pub const INTAKE_BATCH_BYTES: u64 = 16 << 20;
+/// How long chunks wait for another writer to end, as statements do.
+pub const INTAKE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client of the gateway may take to send one request, from its first byte to its last.
 pub const GATEWAY_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection to the gateway may say nothing between two requests.
 pub const GATEWAY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes of arrived chunks wait in memory before they go to the staging file. What a small
-/// pull brings never touches the disk; at a crash no more than this is fetched again.
-pub const STAGING_MEMORY_BYTES: usize = 1 << 20;
+/// pull brings never touches the disk; where the process is killed no more than this is fetched again.
+pub const STAGING_MEMORY_BYTES: usize = 256 << 10;
+/// After how many further bytes the progress of a join is told: it is shown some times a second.
+pub const PROGRESS_BYTES: u64 = 1 << 20;
 /// How many chunks may be staged: the index takes about 64 bytes of memory for each.
 pub const STAGING_CHUNKS_MAX: usize = 16 << 20;
 // Connections.
@@ -256,8 +269,6 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a connection may be silent before it counts as lost: three lost signs of life and a
 /// little.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a channel with a pending call waits for the answer to its ping.
-pub const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long opening a stream on a live connection may take; longer means that the peer's limit of
 /// streams is used up.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -299,9 +310,10 @@ pub const COMMITS_MESSAGE_BYTES_MAX: usize = 128 * COMMITS_PER_MESSAGE_MAX + 1_0
 pub const GRANTS_MESSAGE_BYTES_MAX: usize = GRANTS_MAX * (GRANT_BYTES_MAX + 8) + 4_096;
 /// The largest request for chunks, in bytes: [`CHUNKS_PER_REQUEST_MAX`] hashes fit.
 pub const CHUNK_REQUEST_BYTES_MAX: usize = CHUNKS_PER_REQUEST_MAX * (HASH_BYTES + 2) + 1_024;
-/// The largest message of chunks, in bytes: one chunk of [`CHUNK_BYTES_MAX`], or a full batch with
-/// the hashes of [`CHUNKS_PER_REQUEST_MAX`] absent chunks.
-pub const CHUNK_REPLY_BYTES_MAX: usize = CHUNK_BYTES_MAX + CHUNKS_PER_REQUEST_MAX * 64;
+/// The largest message of chunks, in bytes: a full batch with the hashes of
+/// [`CHUNKS_PER_REQUEST_MAX`] absent chunks.
+pub const CHUNK_REPLY_BYTES_MAX: usize =
+    CHUNK_MESSAGE_BYTES + CHUNK_PIECE_BYTES_MAX + CHUNKS_PER_REQUEST_MAX * 64;
 /// How many chunks are read from the store at once to be sent: what a slow reader can make a node
 /// hold in memory.
 pub const CHUNKS_READ_AT_ONCE_MAX: usize = 64;

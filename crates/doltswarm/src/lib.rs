@@ -40,6 +40,6 @@ pub use swarm::{
     ExecReport, InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, LogEntry,
     MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead, PeerStatus, PeersError,
     PullReport, QueryError, RefusedCommit, RejectedHeads, RowDiffReport, SetAsideHead, Status,
-    Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, WaitFor, WaitReport,
+    Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, Traffic, WaitFor, WaitReport,
 };
 pub use ticket::Ticket;

@@ -232,6 +232,22 @@ impl ChunkSource for Staging {
     fn has_many(&self, hashes: &[ChunkHash]) -> Result<Vec<bool>, String> {
         Ok(hashes.iter().map(|hash| self.contains(hash)).collect())
     }
+
+    fn bytes(&self) -> u64 {
+        Staging::bytes(self)
+    }
+}
+
+impl Drop for Staging {
+    /// Keeps for the next run what an unfinished pull brought; losing it costs only time.
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if inner.memory_bytes > 0
+            && let Err(error) = inner.spill(&self.path)
+        {
+            tracing::debug!(%error, "staged chunks were not kept");
+        }
+    }
 }
 
 impl std::fmt::Debug for Staging {

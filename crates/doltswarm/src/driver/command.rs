@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::INVITE_SECRET_BYTES;
@@ -12,10 +13,11 @@ use super::connect::unix_ms;
 use super::input::{Command, PullStarted, Reply};
 use super::{Driver, Shared};
 use crate::engine::{Engine, EngineResult, Value};
+use crate::net::Network;
 use crate::store::Invite;
 use crate::swarm::{
     ConflictCounts, DatabaseProblem, InviteOptions, MemberReport, ParkedHead, PeerStatus,
-    PeersError, RejectedHeads, Status, WaitFor, WaitReport, set_aside_heads,
+    PeersError, RejectedHeads, Status, Traffic, WaitFor, WaitReport, set_aside_heads,
 };
 use crate::ticket::Ticket;
 
@@ -112,6 +114,20 @@ impl Driver {
             commits: self.node.graph().len() as u64,
             online: self.network.is_some(),
             addresses: addresses.iter().map(SocketAddr::to_string).collect(),
+            traffic: self.traffic(),
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        let net = self.network.as_ref().map(Network::stats).unwrap_or_default();
+        Traffic {
+            transfer_calls: net.transfer_calls,
+            bytes_sent: net.stream_bytes_sent,
+            bytes_received: net.stream_bytes_received,
+            chunks_received: net.chunks_received,
+            chunk_bytes_received: net.chunk_bytes_received,
+            fetches: self.shared.fetches.load(Ordering::Acquire),
+            fetch_requests: self.shared.fetch_requests.load(Ordering::Acquire),
         }
     }
 

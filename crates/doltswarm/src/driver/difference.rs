@@ -6,13 +6,13 @@
 //! It is a help: a tree that grew or shrank by a level is compared level against level all the same,
 //! and then some chunks are sent that the asker has.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, CommitHash};
 use doltswarm_core::limits::{
-    CHUNK_MESSAGE_BYTES, CHUNKS_PER_REQUEST_MAX, DIFFERENCE_BASE_CHUNKS_MAX, DIFFERENCE_BYTES_MAX,
+    CHUNK_MESSAGE_BYTES, CHUNKS_READ_AT_ONCE_MAX, DIFFERENCE_BASE_CHUNKS_MAX, DIFFERENCE_BYTES_MAX,
 };
 
 use crate::engine::{ChunkFormat, ChunkReader, EngineResult};
@@ -21,7 +21,7 @@ use crate::engine::{ChunkFormat, ChunkReader, EngineResult};
 pub(super) struct Difference {
     format: Arc<dyn ChunkFormat>,
     /// Wanted and not yet read, of the level at hand and of the next.
-    level: Vec<ChunkHash>,
+    level: VecDeque<ChunkHash>,
     next: BTreeSet<ChunkHash>,
     /// The asker's side, one level at a time.
     base: BTreeSet<ChunkHash>,
@@ -60,10 +60,12 @@ impl Difference {
             if self.level.is_empty() && !self.descend(reader)? {
                 break;
             }
-            let some = self.level.len().min(READ_AT_ONCE);
-            let hashes: Vec<ChunkHash> = self.level.drain(..some).collect();
+            let some = self.level.len().min(CHUNKS_READ_AT_ONCE_MAX);
+            let hashes = &self.level.make_contiguous()[..some];
+            let read = reader.get_first(hashes, CHUNK_MESSAGE_BYTES - size)?;
+            self.level.drain(..read.len());
             // What is missing here the asker will miss and ask for by its hash.
-            for data in reader.get_many(&hashes)?.into_iter().flatten() {
+            for data in read.into_iter().flatten() {
                 for child in self.format.children(&data)? {
                     if !self.seen.contains(&child) && !skips(&child) {
                         self.next.insert(child);
@@ -91,18 +93,16 @@ impl Difference {
     fn base_below(&mut self, reader: &mut dyn ChunkReader) -> EngineResult<BTreeSet<ChunkHash>> {
         let mut below = BTreeSet::new();
         let level: Vec<ChunkHash> = std::mem::take(&mut self.base).into_iter().collect();
-        for part in level.chunks(CHUNKS_PER_REQUEST_MAX) {
-            self.base_read += part.len();
-            if self.base_read > DIFFERENCE_BASE_CHUNKS_MAX {
-                break;
-            }
-            for data in reader.get_many(part)?.into_iter().flatten() {
+        let mut left = &level[..];
+        while !left.is_empty() && self.base_read <= DIFFERENCE_BASE_CHUNKS_MAX {
+            let some = left.len().min(CHUNKS_READ_AT_ONCE_MAX);
+            let read = reader.get_first(&left[..some], CHUNK_MESSAGE_BYTES)?;
+            left = &left[read.len()..];
+            self.base_read += read.len();
+            for data in read.into_iter().flatten() {
                 below.extend(self.format.children(&data)?);
             }
         }
         Ok(below)
     }
 }
-
-/// How many chunks are read before the size of the batch is looked at again.
-const READ_AT_ONCE: usize = 64;

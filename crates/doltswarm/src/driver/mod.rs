@@ -24,6 +24,7 @@ mod sidecar;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -47,9 +48,9 @@ pub(crate) use connect::unix_ms;
 pub(crate) use engine_thread::{EngineHandle, Stopped};
 pub(crate) use foreign::Refused;
 pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
-pub(crate) use pull::{fetch_chunks, roots, verify_signatures};
 pub(crate) use recover::{Recovered, recover, resolve, resolve_all, restore_graph};
 pub(crate) use service::Service;
+pub(crate) use transfer::{fetch_chunks, roots, verify_signatures};
 
 use crate::engine::{ChunkFormat, ChunkReader};
 use crate::identity::Identity;
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) absence: Absence,
     /// How many times the engine has fetched.
     pub(crate) fetches: AtomicU64,
+    /// How many requests the engine made for that, as it said after the last one.
+    pub(crate) fetch_requests: AtomicU64,
     /// How many pulls use the staged chunks.
     pub(crate) pulls: Mutex<usize>,
 }

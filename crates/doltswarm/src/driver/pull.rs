@@ -1,29 +1,25 @@
-//! A pull: signatures first, then chunks into the staging, then the engine's own fetch.
+//! A pull, from what core asks for to what it is told. [`transfer`](super::transfer) is how the chunks
+//! get here.
 //!
 //! Nothing is shown to the engine before its hash is checked, and nothing becomes part of the graph
 //! before its signature is. The engine never waits for the network: it fetches from chunks that are
 //! all here.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use doltswarm_core::commit::UserCommit;
-use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
-use doltswarm_core::limits::CHUNKS_PER_REQUEST_MAX;
-use doltswarm_core::membership::Membership;
+use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::message::SignedCommit;
 use doltswarm_core::node::{OpId, PullError};
-use doltswarm_core::sign::verify_commit;
 use doltswarm_core::walk::{WalkError, WalkResult};
 
 use super::input::{FetchError, Fetched, Infos, Input};
 use super::recover::resolve_all;
+use super::transfer::prepare;
 use super::{Driver, Shared, collect};
-use crate::engine::{ChunkFormat, EngineError};
-use crate::net::{CallError, ChunkStoreError, PeerLink, RemoteChunkStore};
-use crate::staging::Staging;
+use crate::engine::EngineError;
 
 impl Driver {
     pub(super) fn pull(&mut self, op: OpId, peer: PeerId, heads: Vec<CommitHash>) {
@@ -32,7 +28,7 @@ impl Driver {
         let have = self.node.graph().sample();
         tokio::spawn(async move {
             let guard = StagingUse::new(Arc::clone(&shared));
-            match prepare(&shared, &link, &heads, have).await {
+            match prepare(&shared, &link, &heads, &have).await {
                 Ok(signatures) => store(&shared, op, peer, heads, signatures, guard),
                 Err(error) => {
                     let result = Err(error);
@@ -142,90 +138,6 @@ impl Drop for StagingUse {
     }
 }
 
-/// Gets and verifies all that the engine will ask for.
-async fn prepare(
-    shared: &Arc<Shared>,
-    link: &PeerLink,
-    heads: &[CommitHash],
-    have: Vec<CommitHash>,
-) -> Result<BTreeMap<CommitHash, SignedCommit>, FetchError> {
-    let remote = link.chunk_store();
-    // Signatures and most of the chunks travel at the same time.
-    let (signed, ()) = tokio::join!(
-        link.list_commits(heads, &have),
-        stage_difference(&remote, &shared.format, &shared.staging, heads, &have)
-    );
-    let signed = signed.map_err(call_failed)?;
-    let signatures = {
-        let first = verify_signatures(&shared.founding.swarm, &shared.membership(), &signed);
-        match first {
-            Err(Unverified::NotAWriter(_)) => None,
-            other => Some(other.map_err(|error| FetchError::Rejected(error.to_string()))?),
-        }
-    };
-    let signatures = match signatures {
-        Some(signatures) => signatures,
-        None => {
-            // The signer may be a member that this node has not heard of yet.
-            let grants = link.list_grants().await.map_err(call_failed)?;
-            let _ = shared.inputs.send(Input::Grants { from: link.peer(), grants: grants.clone() });
-            let mut membership = shared.membership().clone();
-            for grant in grants.iter().filter_map(|bytes| decode_grant(bytes)) {
-                let _ = membership.add(grant);
-            }
-            verify_signatures(&shared.founding.swarm, &membership, &signed)
-                .map_err(|error| FetchError::Rejected(error.to_string()))?
-        }
-    };
-    let roots = roots(heads, &signatures);
-    let local = Arc::clone(shared);
-    let has = move |hashes: Vec<ChunkHash>| {
-        let local = Arc::clone(&local);
-        async move { has_locally(&local, hashes).await }
-    };
-    let format = Arc::clone(&shared.format);
-    fetch_chunks(&remote, &format, &shared.staging, &roots, has, |_, _| {}).await?;
-    Ok(signatures)
-}
-
-/// Stages what the peer sends as the difference. That it fails, or leaves something out, is mended by
-/// [`fetch_chunks`], which asks for every chunk that is missing.
-async fn stage_difference(
-    remote: &RemoteChunkStore,
-    format: &Arc<dyn ChunkFormat>,
-    staging: &Staging,
-    heads: &[CommitHash],
-    have: &[CommitHash],
-) {
-    // Parents come first, so what no chunk before it refers to was not asked for.
-    let mut expected: HashSet<ChunkHash> = heads.iter().map(|head| (*head).into()).collect();
-    let take = |hash: ChunkHash, data: Bytes| {
-        if !expected.remove(&hash) {
-            return false;
-        }
-        let Ok(children) = format.children(&data) else { return false };
-        expected.extend(children);
-        staging.put(hash, &data).is_ok()
-    };
-    if let Err(error) = remote.difference(heads, have, take).await {
-        tracing::debug!(%error, "the difference was cut short");
-    }
-}
-
-/// Where a fetch begins: at the heads, and at all signed commits that the peer says lie under them.
-/// From the heads alone a history is as many round trips as it has commits.
-pub(crate) fn roots(
-    heads: &[CommitHash],
-    signatures: &BTreeMap<CommitHash, SignedCommit>,
-) -> Vec<ChunkHash> {
-    let commits: BTreeSet<CommitHash> = heads.iter().chain(signatures.keys()).copied().collect();
-    commits.into_iter().map(ChunkHash::from).collect()
-}
-
-fn decode_grant(bytes: &[u8]) -> Option<doltswarm_core::membership::SignedGrant> {
-    doltswarm_core::membership::SignedGrant::decode(bytes).ok()
-}
-
 /// Lets the engine take the heads from what is staged, and walks back from them.
 fn store(
     shared: &Arc<Shared>,
@@ -245,6 +157,7 @@ fn store(
                 break;
             }
         }
+        job.fetch_requests.store(engine.fetch_requests(), Ordering::Release);
         let result = result
             .and_then(|_| collect(engine, &job.store, &heads))
             .map(|infos| Fetched { infos, signatures })
@@ -266,141 +179,4 @@ fn fetch_failed(error: EngineError) -> FetchError {
         EngineError::Corrupt { message } => FetchError::Rejected(message),
         error => FetchError::Local(error.to_string()),
     }
-}
-
-fn call_failed(error: CallError) -> FetchError {
-    match error {
-        CallError::Malformed(_) => FetchError::Rejected(error.to_string()),
-        CallError::Unsendable(_) => FetchError::Local(error.to_string()),
-        // A refusal says nothing about the data: the peer may not know this member yet.
-        error => FetchError::Unavailable(error.to_string()),
-    }
-}
-
-fn chunks_failed(error: ChunkStoreError) -> FetchError {
-    match error {
-        ChunkStoreError::Call(error) => call_failed(error),
-        error => FetchError::Rejected(error.to_string()),
-    }
-}
-
-async fn has_locally(
-    shared: &Arc<Shared>,
-    hashes: Vec<ChunkHash>,
-) -> Result<Vec<bool>, FetchError> {
-    let shared = Arc::clone(shared);
-    let result = tokio::task::spawn_blocking(move || {
-        let mut chunks = shared.chunks.lock().expect("because no holder of this lock panics");
-        chunks.has_many(&hashes)
-    })
-    .await;
-    match result {
-        Ok(Ok(present)) => Ok(present),
-        Ok(Err(error)) => Err(FetchError::Local(error.to_string())),
-        Err(_) => Err(FetchError::Local("the node is closing".into())),
-    }
-}
-
-/// Why signatures were refused.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unverified {
-    /// The signature is not one.
-    #[error("commit {0} has a bad signature")]
-    Bad(CommitHash),
-    /// The signer may not write, as far as this node knows.
-    #[error("commit {0} is signed by a key that may not write to this swarm")]
-    NotAWriter(CommitHash),
-}
-
-/// Checks signatures and that each is by a key that may write.
-pub(crate) fn verify_signatures(
-    swarm: &doltswarm_core::id::SwarmId,
-    membership: &Membership,
-    signed: &[SignedCommit],
-) -> Result<BTreeMap<CommitHash, SignedCommit>, Unverified> {
-    let mut verified = BTreeMap::new();
-    for commit in signed {
-        if !membership.may_write(&commit.signer) {
-            return Err(Unverified::NotAWriter(commit.hash));
-        }
-        verify_commit(swarm, commit).map_err(|_| Unverified::Bad(commit.hash))?;
-        verified.insert(commit.hash, commit.clone());
-    }
-    Ok(verified)
-}
-
-/// Brings every chunk under `roots` that is not here into the staging, level by level. `has` tells
-/// what the database holds; a chunk it holds is complete below. `progress` hears the counts of
-/// chunks and bytes so far. What is staged already, from an interrupted pull, is not asked for again.
-///
-/// # Errors
-///
-/// [`FetchError`], by the guilty side. What arrived stays staged.
-pub(crate) async fn fetch_chunks<F, Fut>(
-    remote: &RemoteChunkStore,
-    format: &Arc<dyn ChunkFormat>,
-    staging: &Arc<Staging>,
-    roots: &[ChunkHash],
-    has: F,
-    progress: impl Fn(u64, u64),
-) -> Result<(), FetchError>
-where
-    F: Fn(Vec<ChunkHash>) -> Fut,
-    Fut: Future<Output = Result<Vec<bool>, FetchError>>,
-{
-    let mut seen: HashSet<ChunkHash> = roots.iter().copied().collect();
-    let mut level: BTreeSet<ChunkHash> = roots.iter().copied().collect();
-    let (mut chunks, mut bytes) = (0u64, 0u64);
-    while !level.is_empty() {
-        let mut next = BTreeSet::new();
-        let all: Vec<ChunkHash> = level.into_iter().collect();
-        for batch in all.chunks(CHUNKS_PER_REQUEST_MAX) {
-            let present = has(batch.to_vec()).await?;
-            let absent: Vec<ChunkHash> = batch
-                .iter()
-                .zip(present)
-                .filter_map(|(hash, present)| (!present).then_some(*hash))
-                .collect();
-            for (hash, data) in stage(remote, staging, &absent).await? {
-                chunks += 1;
-                bytes += data.len() as u64;
-                let children = format.children(&data).map_err(|error| {
-                    FetchError::Rejected(format!("chunk {hash} is malformed: {error}"))
-                })?;
-                next.extend(children.into_iter().filter(|child| seen.insert(*child)));
-            }
-            progress(chunks, bytes);
-        }
-        level = next;
-    }
-    Ok(())
-}
-
-/// The chunks' bytes, from the staging or else from the peer by way of the staging.
-async fn stage(
-    remote: &RemoteChunkStore,
-    staging: &Arc<Staging>,
-    hashes: &[ChunkHash],
-) -> Result<Vec<(ChunkHash, Vec<u8>)>, FetchError> {
-    let mut have = Vec::with_capacity(hashes.len());
-    let mut missing = Vec::new();
-    for hash in hashes {
-        match staging.get(hash).map_err(|error| FetchError::Local(error.to_string()))? {
-            Some(data) => have.push((*hash, data)),
-            None => missing.push(*hash),
-        }
-    }
-    if missing.is_empty() {
-        return Ok(have);
-    }
-    let arrived = remote.get_many(&missing).await.map_err(chunks_failed)?;
-    for (hash, data) in missing.into_iter().zip(arrived) {
-        let Some(data) = data else {
-            // The peer may have moved on and dropped it; another peer, or the next advert, has it.
-            return Err(FetchError::Unavailable(format!("the peer does not have chunk {hash}")));
-        };
-        staging.put(hash, &data).map_err(|error| FetchError::Local(error.to_string()))?;
-        have.push((hash, data.to_vec()));
-    }
-    Ok(have)
 }

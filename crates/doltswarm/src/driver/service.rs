@@ -39,20 +39,14 @@ impl Service {
         answer.await.map_err(|_| closing())?
     }
 
-    /// Reads chunks off the async threads; where some are missing, once more after a refresh.
+    /// Reads chunks off the async threads.
     async fn read<T: Send + 'static>(
         &self,
         read: impl Fn(&mut dyn ChunkReader) -> EngineResult<T> + Send + 'static,
-        whole: impl Fn(&T) -> bool + Send + 'static,
     ) -> Result<T, Refusal> {
         let shared = Arc::clone(&self.shared);
         let result = tokio::task::spawn_blocking(move || {
             let mut chunks = shared.chunks.lock().expect("because no holder of this lock panics");
-            let answer = read(chunks.as_mut())?;
-            if whole(&answer) {
-                return Ok(answer);
-            }
-            chunks.refresh()?;
             read(chunks.as_mut())
         })
         .await;
@@ -66,18 +60,15 @@ impl Service {
     /// The chunks, in the order asked.
     async fn get(&self, hashes: Vec<ChunkHash>) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
         let asked = hashes.clone();
-        let whole = |found: &Vec<Option<Vec<u8>>>| found.iter().all(Option::is_some);
-        let found = self.read(move |chunks| chunks.get_many(&asked), whole).await?;
-        if whole(&found) {
+        let found = self.read(move |chunks| chunks.get_many(&asked)).await?;
+        if found.iter().all(Option::is_some) {
             return Ok(found);
         }
-        // The refresh does nothing while a commit is being published, and does not say so; what is
-        // missing may be in the very commit that the peer just heard of. Between two jobs of the
-        // engine thread nothing is being published.
+        // What is being published looks absent, and may be the very commit that the peer just heard
+        // of. Between two jobs of the engine thread nothing is being published.
         let shared = Arc::clone(&self.shared);
         let again = self.shared.engine.call(move |_| {
             let mut chunks = shared.chunks.lock().expect("because no holder of this lock panics");
-            chunks.refresh()?;
             chunks.get_many(&hashes)
         });
         match timeout(CHUNK_PATIENCE, again).await {
@@ -109,13 +100,10 @@ fn send_difference(
         !commits.contains(hash) && known.unwrap_or(false)
     };
     let mut difference = Difference::new(Arc::clone(&shared.format), want, &needed.bases, have);
-    let mut refreshed = false;
     loop {
         let batch = {
             let mut chunks = shared.chunks.lock().expect("because no holder of this lock panics");
-            let fresh = if refreshed { Ok(()) } else { chunks.refresh() };
-            refreshed = true;
-            fresh.and_then(|()| difference.batch(chunks.as_mut(), skips))
+            difference.batch(chunks.as_mut(), skips)
         };
         let batch = match batch {
             Ok(Some(batch)) => Ok(batch),
@@ -213,7 +201,7 @@ impl PeerService for Service {
         hashes: Vec<ChunkHash>,
     ) -> BoxFuture<'_, Result<Vec<bool>, Refusal>> {
         let read = move |chunks: &mut dyn ChunkReader| chunks.has_many(&hashes);
-        Box::pin(self.read(read, |found| found.iter().all(|present| *present)))
+        Box::pin(self.read(read))
     }
 
     fn root(&self, from: PeerId) -> BoxFuture<'_, Result<Vec<CommitHash>, Refusal>> {
@@ -222,7 +210,7 @@ impl PeerService for Service {
     }
 
     fn size(&self, _from: PeerId) -> BoxFuture<'_, Result<u64, Refusal>> {
-        Box::pin(self.read(|chunks| chunks.size(), |_| true))
+        Box::pin(self.read(|chunks| chunks.size()))
     }
 
     fn is_member(&self, peer: &PeerId) -> bool {

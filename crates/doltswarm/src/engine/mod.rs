@@ -263,6 +263,12 @@ pub trait Engine: Send {
     /// The engine may trust the source: every chunk has the hash it was asked by.
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()>;
 
+    /// How many requests the engine's fetches have made of this program since the database was opened;
+    /// 0 for an engine that takes its chunks in another way.
+    fn fetch_requests(&self) -> u64 {
+        0
+    }
+
     /// Moves main from `expected` to `to`: a compare-and-swap that never discards uncommitted work.
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome>;
 
@@ -344,16 +350,35 @@ pub trait Reader: Send {
 }
 
 /// Reads chunks by hash, also while another connection writes.
+///
+/// Each call sees everything that was committed before it began. What is published while it runs may
+/// look absent.
 pub trait ChunkReader: Send {
     /// The chunks, in the order asked; `None` where absent.
     fn get_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>>;
 
+    /// The first of the chunks, in the order asked: one at least, and no further ones once they have
+    /// `bytes` together. A reader of large chunks so holds one of them and not all.
+    fn get_first(
+        &mut self,
+        hashes: &[ChunkHash],
+        bytes: usize,
+    ) -> EngineResult<Vec<Option<Vec<u8>>>> {
+        let mut chunks = Vec::new();
+        let mut size = 0;
+        for hash in hashes {
+            chunks.extend(self.get_many(std::slice::from_ref(hash))?);
+            size += chunks.last().and_then(Option::as_ref).map_or(0, Vec::len);
+            if size >= bytes {
+                break;
+            }
+        }
+        Ok(chunks)
+    }
+
     /// Whether each chunk is present, in the order asked. A present chunk means that all chunks
     /// below it are present too.
     fn has_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<bool>>;
-
-    /// Sees what was written since the handle was opened or last refreshed.
-    fn refresh(&mut self) -> EngineResult<()>;
 
     /// The size of the store, in bytes.
     fn size(&mut self) -> EngineResult<u64>;

@@ -20,4 +20,10 @@ pub trait ChunkSource: Send + Sync {
     fn has_many(&self, hashes: &[ChunkHash]) -> Result<Vec<bool>, String> {
         Ok(self.get_many(hashes)?.iter().map(Option::is_some).collect())
     }
+
+    /// How many bytes the source holds, at most: an engine takes much of it in another way than
+    /// little. A source that does not know holds much.
+    fn bytes(&self) -> u64 {
+        u64::MAX
+    }
 }

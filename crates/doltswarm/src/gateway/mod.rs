@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -52,6 +53,8 @@ struct Shared {
     token: String,
     shows: Mutex<HashMap<u64, Arc<Show>>>,
     connections: server::Connections,
+    /// How many requests were answered.
+    requests: AtomicU64,
 }
 
 /// What one pull may see.
@@ -77,6 +80,7 @@ impl Gateway {
             token: HEXLOWER.encode(&token),
             shows: Mutex::default(),
             connections: server::Connections::default(),
+            requests: AtomicU64::new(0),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
@@ -95,6 +99,11 @@ impl Gateway {
         drop(shows);
         let url = format!("http://{}/{}/{id:x}", self.address, self.shared.token);
         Shown { shared: Arc::clone(&self.shared), id, url }
+    }
+
+    /// How many requests it has answered, refusals included.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
     }
 
     /// Where it listens; without the path this opens nothing.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -152,6 +153,7 @@ fn serve(mut connection: Connection, shared: &Shared) {
             Err(NoRequest::Gone) => return,
         };
         idle = limits::GATEWAY_IDLE_TIMEOUT;
+        shared.requests.fetch_add(1, Ordering::Relaxed);
         if connection.send(&reply, close).is_err() {
             return;
         }

@@ -86,7 +86,7 @@ async fn stranger(inner: &Inner, connection: &Connection) {
             return;
         }
         if let Ok((send, recv)) = connection.accept_bi().await {
-            let caller = Caller::of(connection, inner.alive());
+            let caller = Caller::of(connection, inner.counters.clone(), inner.alive());
             take(&inner.door_intake, IrohIo::new(caller, send, recv));
             connection.closed().await;
         }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, PeerId};
-use doltswarm_core::limits::{CHUNK_BYTES_MAX, CHUNK_MESSAGE_BYTES, CHUNKS_READ_AT_ONCE_MAX};
+use doltswarm_core::limits::{
+    CHUNK_BYTES_MAX, CHUNK_MESSAGE_BYTES, CHUNKS_READ_AT_ONCE_MAX, COMMITS_PER_MESSAGE_MAX,
+};
+use doltswarm_core::message::SignedCommit;
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
@@ -15,12 +18,11 @@ use super::endpoint::Gate;
 use super::io::Caller;
 use super::pb;
 use super::pb::chunk_store_server::ChunkStore;
+use super::pieces::{chunk_to, pieces};
 use super::server::{Answers, call, guilty, ours};
-use super::service::PeerService;
+use super::service::{ChunkBatches, PeerService};
 use super::wire;
 
-/// How many chunks are read at first; from then on as many as fill about one message.
-const FIRST_READ: usize = 8;
 /// What a chunk's hash, length and tags cost in a message, in bytes.
 const CHUNK_OVERHEAD: usize = 32;
 
@@ -37,14 +39,6 @@ impl ChunkService {
 
 #[tonic::async_trait]
 impl ChunkStore for ChunkService {
-    async fn get(&self, request: Request<pb::GetRequest>) -> Result<Response<pb::Chunk>, Status> {
-        let call = call(&self.gate, &request, true)?;
-        let hash = wire::chunk_hash("hash", &request.get_ref().hash).map_err(guilty)?;
-        let mut chunks = read(&call.service, call.from, vec![hash]).await?;
-        let data = chunks.pop().flatten();
-        Ok(Response::new(wire::chunk_to(&hash, data)))
-    }
-
     type GetManyStream = Answers<pb::ChunkBatch>;
 
     async fn get_many(
@@ -61,7 +55,6 @@ impl ChunkStore for ChunkService {
             hashes: hashes.into(),
             ready: VecDeque::new(),
             ready_bytes: 0,
-            next_read: FIRST_READ,
             _held: (permit, call.caller),
         };
         // Lazy: the next batch is read when the transport has taken the one before.
@@ -81,17 +74,17 @@ impl ChunkStore for ChunkService {
         let (want, have) = wire::commits_request_from(request.get_ref()).map_err(guilty)?;
         let permit = call.caller.streamed.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::Busy.into_status())?;
-        let batches = call.service.difference(call.from, want, have).await;
+        let (service, from) = (&call.service, call.from);
+        let commits = service.list_commits(from, want.clone(), have.clone()).await;
+        let commits = commits.map_err(Refusal::into_status)?.into();
+        let batches = service.difference(from, want, have).await;
         let batches = batches.map_err(Refusal::into_status)?;
         let held = (permit, call.caller);
-        let batches = stream::unfold((batches, held), |(mut batches, held)| async move {
-            let batch = match batches.recv().await? {
-                Ok(chunks) => Ok(pb::DifferenceBatch { chunks }),
-                Err(refusal) => Err(refusal.into_status()),
-            };
-            Some((batch, (batches, held)))
+        let given = Given { commits, batches, pieces: VecDeque::new() };
+        let messages = stream::try_unfold((given, held), |(mut given, held)| async move {
+            Ok(given.message().await?.map(|message| (message, (given, held))))
         });
-        Ok(Response::new(Box::pin(batches)))
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn has(
@@ -156,7 +149,48 @@ impl ChunkStore for ChunkService {
     }
 }
 
-/// Reads chunks and checks that the node above kept its word.
+/// A difference on its way.
+struct Given {
+    /// Not sent yet: they come before all chunks.
+    commits: VecDeque<SignedCommit>,
+    batches: ChunkBatches,
+    /// Cut and not sent.
+    pieces: VecDeque<(Bytes, u64)>,
+}
+
+impl Given {
+    /// The next message, or `None` at the end.
+    async fn message(&mut self) -> Result<Option<pb::DifferenceBatch>, Status> {
+        if !self.commits.is_empty() {
+            let some = self.commits.len().min(COMMITS_PER_MESSAGE_MAX);
+            let commits: Vec<SignedCommit> = self.commits.drain(..some).collect();
+            let commits = wire::commits_to(&commits);
+            return Ok(Some(pb::DifferenceBatch { commits, ..Default::default() }));
+        }
+        if self.pieces.is_empty() {
+            match self.batches.recv().await {
+                Some(Ok(chunks)) => self.pieces.extend(chunks.into_iter().flat_map(pieces)),
+                Some(Err(refusal)) => return Err(refusal.into_status()),
+                None => return Ok(None),
+            }
+        }
+        let mut message = pb::DifferenceBatch::default();
+        let mut size = 0;
+        while let Some((piece, _)) = self.pieces.front() {
+            let is_full = size + piece.len() > CHUNK_MESSAGE_BYTES;
+            if !message.chunks.is_empty() && (is_full || message.rest > 0) {
+                break;
+            }
+            let Some((piece, rest)) = self.pieces.pop_front() else { break };
+            size += piece.len();
+            message.chunks.push(piece);
+            message.rest = rest;
+        }
+        Ok(Some(message))
+    }
+}
+
+/// Reads the first of the chunks and checks that the node above kept its word.
 async fn read(
     service: &Arc<dyn PeerService>,
     from: PeerId,
@@ -164,7 +198,7 @@ async fn read(
 ) -> Result<Vec<Option<Bytes>>, Status> {
     let asked = hashes.len();
     let chunks = service.chunks(from, hashes).await.map_err(Refusal::into_status)?;
-    if chunks.len() != asked {
+    if chunks.len() > asked || (chunks.is_empty() && asked > 0) {
         let (field, got) = ("chunks", chunks.len());
         return Err(ours(wire::WireError::Count { field, asked, got }));
     }
@@ -186,8 +220,6 @@ struct Transfer {
     /// Read and not sent.
     ready: VecDeque<pb::Chunk>,
     ready_bytes: usize,
-    /// How many to read next.
-    next_read: usize,
     /// Counts this answer among those of its connection, and among what the network waits for.
     _held: (OwnedSemaphorePermit, Caller),
 }
@@ -213,19 +245,16 @@ impl Transfer {
     }
 
     async fn read_some(&mut self) -> Result<(), Status> {
-        let count = self.next_read.min(self.hashes.len());
-        let hashes: Vec<ChunkHash> = self.hashes.drain(..count).collect();
-        let chunks = read(&self.service, self.from, hashes.clone()).await?;
-        let mut bytes = 0;
-        for (hash, data) in hashes.iter().zip(chunks) {
-            let chunk = wire::chunk_to(hash, data);
-            bytes += chunk.data.len() + CHUNK_OVERHEAD;
-            self.ready.push_back(chunk);
+        let count = CHUNKS_READ_AT_ONCE_MAX.min(self.hashes.len());
+        let hashes: Vec<ChunkHash> = self.hashes.iter().take(count).copied().collect();
+        let chunks = read(&self.service, self.from, hashes).await?;
+        for data in chunks {
+            let Some(hash) = self.hashes.pop_front() else { break };
+            for piece in chunk_to(&hash, data) {
+                self.ready_bytes += piece.data.len() + CHUNK_OVERHEAD;
+                self.ready.push_back(piece);
+            }
         }
-        self.ready_bytes += bytes;
-        // Neither a call for each small chunk nor a heap of large ones.
-        let mean = (bytes / count.max(1)).max(1);
-        self.next_read = (CHUNK_MESSAGE_BYTES / mean).clamp(1, CHUNKS_READ_AT_ONCE_MAX);
         Ok(())
     }
 }

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
 use doltswarm_core::limits::{
-    CHUNK_BYTES_MAX, CHUNK_HASH_ASIDE_BYTES, CHUNK_REPLY_BYTES_MAX, CHUNKS_PER_REQUEST_MAX,
-    CONTROL_MESSAGE_BYTES_MAX, DIFFERENCE_BYTES_MAX,
+    CHUNK_HASH_ASIDE_BYTES, CHUNK_REPLY_BYTES_MAX, CHUNKS_PER_REQUEST_MAX,
+    CONTROL_MESSAGE_BYTES_MAX,
 };
 use tonic::transport::Channel;
 
 use super::client::{Failed, PeerLink, brief, next, slow};
+use super::difference::Difference;
 use super::pb;
 use super::pb::chunk_store_client::ChunkStoreClient;
+use super::pieces::{Assembled, Assembly, chunk_from};
+use super::registry::Live;
 use super::wire::{self, WireError};
 use super::{CallError, ChunkStoreError, ReadOnly};
 use crate::engine::ChunkFormat;
@@ -58,15 +61,9 @@ impl RemoteChunkStore {
 
     /// One chunk; `None` where the peer does not have it.
     pub async fn get(&self, hash: &ChunkHash) -> Result<Option<Bytes>, ChunkStoreError> {
-        let request = &pb::GetRequest { hash: Bytes::copy_from_slice(hash.as_bytes()) };
-        let call = self.link.attempts(|live| async move {
-            let chunk = slow(chunks(live.bulk()).get(request.clone())).await?;
-            Ok(wire::chunk_from(hash, chunk)?)
-        });
-        match call.await? {
-            Some(data) => Ok(Some(self.verified(hash, data).await?)),
-            None => Ok(None),
-        }
+        let mut chunk = None;
+        self.get_each(std::slice::from_ref(hash), |_, data| chunk = data).await?;
+        Ok(chunk)
     }
 
     /// Chunks, in the order asked; `None` where the peer does not have one. Any number of hashes: they
@@ -89,13 +86,27 @@ impl RemoteChunkStore {
         hashes: &[ChunkHash],
         mut take: impl FnMut(ChunkHash, Option<Bytes>) + Send,
     ) -> Result<(), ChunkStoreError> {
+        let take = |hash, data| {
+            take(hash, data);
+            true
+        };
+        self.get_while(hashes, take).await
+    }
+
+    /// As [`RemoteChunkStore::get_each`], until `take` says no.
+    pub async fn get_while(
+        &self,
+        hashes: &[ChunkHash],
+        mut take: impl FnMut(ChunkHash, Option<Bytes>) -> bool + Send,
+    ) -> Result<(), ChunkStoreError> {
         for part in hashes.chunks(CHUNKS_PER_REQUEST_MAX) {
             // Where the first attempt breaks, the second asks for what is still missing.
             let mut done = 0;
             let mut attempt = self.link.attempt()?;
             loop {
-                match self.transfer(attempt.live.bulk(), part, &mut done, &mut take).await {
-                    Ok(()) => break,
+                match self.transfer(&attempt.live, part, &mut done, &mut take).await {
+                    Ok(true) => break,
+                    Ok(false) => return Ok(()),
                     Err(Stopped::Failed(failed)) => attempt.failed(failed).await?,
                     Err(Stopped::Wrong(error)) => return Err(error),
                 }
@@ -104,17 +115,19 @@ impl RemoteChunkStore {
         Ok(())
     }
 
-    /// One streamed request for those of `part` from `done` on; moves `done` along.
+    /// One streamed request for those of `part` from `done` on; moves `done` along. Says whether more
+    /// is wanted.
     async fn transfer(
         &self,
-        channel: Channel,
+        live: &Live,
         part: &[ChunkHash],
         done: &mut usize,
-        take: &mut (impl FnMut(ChunkHash, Option<Bytes>) + Send),
-    ) -> Result<(), Stopped> {
+        take: &mut (impl FnMut(ChunkHash, Option<Bytes>) -> bool + Send),
+    ) -> Result<bool, Stopped> {
+        let mut assembly = Assembly::default();
         let request = wire::hashes_to(&part[*done..]);
-        let mut batches = slow(chunks(channel).get_many(request)).await?;
-        while let Some(batch) = next(&mut batches).await? {
+        let mut batches = slow(chunks(self.link.bulk(live)).get_many(request)).await?;
+        while let Some(batch) = next(&mut batches, live.bulk_received()).await? {
             if batch.chunks.is_empty() {
                 return Err(Failed::from(WireError::Missing { field: "chunks" }).into());
             }
@@ -124,65 +137,49 @@ impl RemoteChunkStore {
                     let error = WireError::Count { field, asked, got: asked + 1 };
                     return Err(Failed::from(error).into());
                 };
-                let data = match wire::chunk_from(asked, chunk).map_err(Failed::from)? {
-                    Some(data) => Some(self.verified(asked, data).await.map_err(Stopped::Wrong)?),
-                    None => None,
+                let came = chunk_from(asked, chunk, &mut assembly).map_err(Failed::from)?;
+                let data = match came {
+                    Assembled::NotYet => continue,
+                    Assembled::Absent => None,
+                    Assembled::Whole(data) => {
+                        Some(self.verified(asked, data).await.map_err(Stopped::Wrong)?)
+                    }
                 };
-                take(*asked, data);
                 *done += 1;
+                if !take(*asked, data) {
+                    return Ok(false);
+                }
             }
         }
         if *done < part.len() {
             let (field, asked, got) = ("chunks", part.len(), *done);
             return Err(Failed::from(WireError::Count { field, asked, got }).into());
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Hands chunks to `take` that are under `want` and that a peer with all under `have` lacks, each
-    /// with the hash of its bytes: one request for what would else be one for each level of a tree.
-    /// The peer may leave some out and send some too many; the transfer ends at
-    /// `DIFFERENCE_BYTES_MAX`, or where `take` says no. Where the call fails, what was handed over
-    /// stands.
+    /// Asks for what is under `want` and not under `have`: the signed commits, then chunks that a peer
+    /// with all under `have` lacks. One request for what would else be one for each level of a tree.
     pub async fn difference(
         &self,
         want: &[CommitHash],
         have: &[CommitHash],
-        mut take: impl FnMut(ChunkHash, Bytes) -> bool + Send,
-    ) -> Result<(), ChunkStoreError> {
-        let request = wire::commits_request_to(want, have).map_err(CallError::Unsendable)?;
-        let attempt = self.link.attempt()?;
-        let mut bytes = 0;
-        let transfer = async {
-            let mut batches = slow(chunks(attempt.live.bulk()).difference(request)).await?;
-            while let Some(batch) = next(&mut batches).await? {
-                if batch.chunks.is_empty() {
-                    return Err(Failed::from(WireError::Missing { field: "chunks" }));
-                }
-                for data in batch.chunks {
-                    bytes += data.len();
-                    if data.len() > CHUNK_BYTES_MAX || bytes > DIFFERENCE_BYTES_MAX {
-                        return Ok(());
-                    }
-                    self.link.inner.counters.chunk_received(data.len());
-                    if !take(self.format.hash(&data), data) {
-                        return Ok(());
-                    }
-                }
-            }
-            Ok(())
-        };
-        transfer.await.map_err(|failed| match failed {
-            Failed::Broke(reason) => CallError::Unreachable(reason).into(),
-            Failed::Call(error) => error.into(),
-        })
+    ) -> Result<Difference, ChunkStoreError> {
+        let request = &wire::commits_request_to(want, have).map_err(CallError::Unsendable)?;
+        let begun = self.link.attempts(|live| async move {
+            let channel = self.link.bulk(&live);
+            let messages = slow(chunks(channel).difference(request.clone())).await?;
+            Ok((messages, live.bulk_received().clone()))
+        });
+        let (messages, received) = begun.await?;
+        Ok(Difference::new(self.link.clone(), messages, received))
     }
 
     /// Whether the peer says that it has a chunk, and so all below it.
     pub async fn has(&self, hash: &ChunkHash) -> Result<bool, ChunkStoreError> {
         let request = &pb::GetRequest { hash: Bytes::copy_from_slice(hash.as_bytes()) };
         let call = self.link.attempts(|live| async move {
-            let reply = brief(chunks(live.bulk()).has(request.clone())).await?;
+            let reply = brief(chunks(self.link.bulk(&live)).has(request.clone())).await?;
             Ok(reply.present)
         });
         Ok(call.await?)
@@ -194,7 +191,7 @@ impl RemoteChunkStore {
         for part in hashes.chunks(CHUNKS_PER_REQUEST_MAX) {
             let request = &wire::hashes_to(part);
             let call = self.link.attempts(|live| async move {
-                let reply = slow(chunks(live.bulk()).has_many(request.clone())).await?;
+                let reply = slow(chunks(self.link.bulk(&live)).has_many(request.clone())).await?;
                 Ok(wire::presences_from(part.len(), reply.present)?)
             });
             present.extend(call.await?);
@@ -252,18 +249,7 @@ impl RemoteChunkStore {
 
     /// Checks a chunk against the hash that was asked for.
     async fn verified(&self, asked: &ChunkHash, data: Bytes) -> Result<Bytes, ChunkStoreError> {
-        if data.len() > CHUNK_BYTES_MAX {
-            let (peer, hash, bytes) = (self.link.peer, *asked, data.len());
-            return Err(ChunkStoreError::ChunkTooLarge { peer, hash, bytes });
-        }
-        let got = if data.len() < CHUNK_HASH_ASIDE_BYTES {
-            self.format.hash(&data)
-        } else {
-            let (format, data) = (self.format.clone(), data.clone());
-            let hash = tokio::task::spawn_blocking(move || format.hash(&data)).await;
-            // Only where the runtime shuts down, or the format panicked.
-            hash.map_err(|error| CallError::Unreachable(format!("cannot hash: {error}")))?
-        };
+        let got = hash(&self.format, &data).await?;
         if got != *asked {
             return Err(ChunkStoreError::WrongChunk { peer: self.link.peer, asked: *asked, got });
         }
@@ -300,6 +286,20 @@ impl RemoteChunkStore {
     pub fn set_root_chunk(&self, _root: &ChunkHash, _last: &ChunkHash) -> Result<(), ReadOnly> {
         Err(ReadOnly { call: "set_root_chunk" })
     }
+}
+
+/// The hash of a chunk's bytes. A large one is hashed on a thread of its own.
+pub(super) async fn hash(
+    format: &Arc<dyn ChunkFormat>,
+    data: &Bytes,
+) -> Result<ChunkHash, CallError> {
+    if data.len() < CHUNK_HASH_ASIDE_BYTES {
+        return Ok(format.hash(data));
+    }
+    let (format, data) = (format.clone(), data.clone());
+    let hash = tokio::task::spawn_blocking(move || format.hash(&data)).await;
+    // Only where the runtime shuts down, or the format panicked.
+    hash.map_err(|error| CallError::Unreachable(format!("cannot hash: {error}")))
 }
 
 /// Why a transfer stopped.

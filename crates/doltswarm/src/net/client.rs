@@ -5,13 +5,14 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::{
     CALL_TIMEOUT, CALL_WINDOW_BYTES, COMMITS_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX,
-    FRAME_BYTES_MAX, GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, OPEN_TIMEOUT,
-    PING_TIMEOUT, PULL_COMMITS_MAX, REPLACEMENT_WAIT, STALL_TIMEOUT,
+    FRAME_BYTES_MAX, GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, OPEN_TIMEOUT, PULL_COMMITS_MAX,
+    REPLACEMENT_WAIT, STALL_TIMEOUT,
 };
 use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use hyper_util::rt::TokioIo;
@@ -23,7 +24,7 @@ use tonic::{Code, Status, Streaming};
 
 use super::chunk_store::RemoteChunkStore;
 use super::endpoint::CloseCode;
-use super::io::{Caller, IrohIo};
+use super::io::{Caller, IrohIo, Received};
 use super::pb;
 use super::pb::syncer_client::SyncerClient;
 use super::registry::Live;
@@ -32,7 +33,7 @@ use super::{CallError, Inner, Refusal};
 
 /// Opens a stream on one connection for a channel. The channel dies with the connection.
 #[derive(Clone)]
-struct Opener(Connection, Caller);
+struct Opener(Connection, Caller, Received);
 
 impl tower_service::Service<http::Uri> for Opener {
     type Response = TokioIo<IrohIo>;
@@ -44,29 +45,27 @@ impl tower_service::Service<http::Uri> for Opener {
     }
 
     fn call(&mut self, _: http::Uri) -> Self::Future {
-        let (connection, caller) = (self.0.clone(), self.1.clone());
+        let (connection, caller, received) = (self.0.clone(), self.1.clone(), self.2.clone());
         Box::pin(async move {
             // Waits for ever where the peer's limit of streams is used up: the channel's connect
             // timeout ends that.
             let (send, recv) = connection.open_bi().await.map_err(io::Error::other)?;
-            Ok(TokioIo::new(IrohIo::new(caller, send, recv)))
+            Ok(TokioIo::new(IrohIo::new(caller, send, recv).counting(received)))
         })
     }
 }
 
-/// A channel on a stream of its own, which is opened at the first call. Needs a tokio runtime.
-pub(crate) fn channel(connection: Connection, caller: Caller) -> Channel {
+/// A channel on a stream of its own, which is opened at the first call. What arrives on it is counted
+/// in `received`. Needs a tokio runtime.
+pub(crate) fn channel(connection: Connection, caller: Caller, received: Received) -> Channel {
     // The address is never resolved; it only fills a header.
     Endpoint::from_static("http://peer")
         .connect_timeout(OPEN_TIMEOUT)
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(false)
         .initial_stream_window_size(CALL_WINDOW_BYTES)
         .initial_connection_window_size(2 * CALL_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
-        .connect_with_connector_lazy(Opener(connection, caller))
+        .connect_with_connector_lazy(Opener(connection, caller, received))
 }
 
 /// How the decoder's message begins.
@@ -192,11 +191,11 @@ impl PeerLink {
     ) -> Result<Vec<SignedCommit>, CallError> {
         let message = &sized(wire::commits_request_to(want, have))?;
         self.attempts(|live| async move {
-            let mut client =
-                SyncerClient::new(live.bulk()).max_decoding_message_size(COMMITS_MESSAGE_BYTES_MAX);
+            let mut client = SyncerClient::new(self.bulk(&live))
+                .max_decoding_message_size(COMMITS_MESSAGE_BYTES_MAX);
             let mut batches = slow(client.list_commits(message.clone())).await?;
             let mut commits = Vec::new();
-            while let Some(batch) = next(&mut batches).await? {
+            while let Some(batch) = next(&mut batches, live.bulk_received()).await? {
                 commits.extend(wire::commits_reply_from(&batch)?);
                 if commits.len() > PULL_COMMITS_MAX {
                     let (field, max) = ("commits", PULL_COMMITS_MAX);
@@ -211,12 +210,18 @@ impl PeerLink {
     /// The grants the peer knows, each in its canonical encoding. Nothing of them is verified.
     pub async fn list_grants(&self) -> Result<Vec<Vec<u8>>, CallError> {
         self.attempts(|live| async move {
-            let mut client =
-                SyncerClient::new(live.bulk()).max_decoding_message_size(GRANTS_MESSAGE_BYTES_MAX);
+            let mut client = SyncerClient::new(self.bulk(&live))
+                .max_decoding_message_size(GRANTS_MESSAGE_BYTES_MAX);
             let reply = slow(client.list_grants(pb::GrantsRequest {})).await?;
             Ok(wire::grants_from(&reply.grants)?)
         })
         .await
+    }
+
+    /// The channel for a transfer.
+    pub(crate) fn bulk(&self, live: &Live) -> Channel {
+        self.inner.counters.transfer_call();
+        live.bulk()
     }
 
     /// The peer's chunks.
@@ -324,10 +329,18 @@ async fn within<T>(
     }
 }
 
-/// Waits for the next message of a stream.
-pub(crate) async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, Failed> {
-    match timeout(STALL_TIMEOUT, stream.message()).await {
-        Ok(message) => Ok(message?),
-        Err(_) => Err(CallError::TimedOut.into()),
+/// Waits for the next message of a stream, as long as anything arrives on its channel: on a slow link
+/// one message takes longer than a dead one is waited for.
+pub(crate) async fn next<T>(
+    stream: &mut Streaming<T>,
+    received: &Received,
+) -> Result<Option<T>, Failed> {
+    loop {
+        let before = received.load(Ordering::Relaxed);
+        match timeout(STALL_TIMEOUT, stream.message()).await {
+            Ok(message) => return Ok(message?),
+            Err(_) if received.load(Ordering::Relaxed) != before => {}
+            Err(_) => return Err(CallError::TimedOut.into()),
+        }
     }
 }

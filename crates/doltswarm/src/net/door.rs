@@ -14,7 +14,7 @@ use super::client::{Failed, channel};
 use super::dial;
 use super::endpoint::{CloseCode, DOOR_ALPN, Gate, door_opens};
 use super::greet;
-use super::io::Caller;
+use super::io::{Caller, Received};
 use super::pb;
 use super::pb::door_client::DoorClient;
 use super::pb::door_server::Door;
@@ -101,8 +101,8 @@ pub(crate) async fn join(
         Ok(connection) => connection.map_err(DialError::from)?,
         Err(_) => return Err(DialError::TimedOut.into()),
     };
-    let caller = Caller::of(&connection, inner.alive());
-    let mut client = DoorClient::new(channel(connection.clone(), caller))
+    let caller = Caller::of(&connection, inner.counters.clone(), inner.alive());
+    let mut client = DoorClient::new(channel(connection.clone(), caller, Received::default()))
         .max_decoding_message_size(GRANTS_MESSAGE_BYTES_MAX);
     let reply = timeout(CALL_TIMEOUT, client.join(message)).await;
     CloseCode::Done.close(&connection);

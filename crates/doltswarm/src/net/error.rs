@@ -196,16 +196,6 @@ pub enum ChunkStoreError {
         /// What the bytes hash to.
         got: ChunkHash,
     },
-    /// The peer sent a chunk larger than is accepted.
-    #[error("peer {peer} sent chunk {hash} with {bytes} bytes, more than is accepted")]
-    ChunkTooLarge {
-        /// Who sent it.
-        peer: PeerId,
-        /// Which chunk.
-        hash: ChunkHash,
-        /// How large it is, in bytes.
-        bytes: usize,
-    },
 }
 
 impl ChunkStoreError {
@@ -218,7 +208,7 @@ impl ChunkStoreError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Call(error) => error.fault(),
-            Self::WrongChunk { .. } | Self::ChunkTooLarge { .. } => Fault::Peer,
+            Self::WrongChunk { .. } => Fault::Peer,
         }
     }
 }

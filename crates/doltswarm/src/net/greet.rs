@@ -67,7 +67,7 @@ pub(crate) async fn agree(
     connection: Connection,
     inbound: bool,
 ) -> Result<Arc<Live>, Parted> {
-    let caller = Caller::of(&connection, inner.alive());
+    let caller = Caller::of(&connection, inner.counters.clone(), inner.alive());
     if decides(&inner.id, &caller.peer) {
         if hear(&connection).await? != Word::Welcome {
             return nonsense(&connection);

@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 
 use super::client;
 use super::endpoint::CloseCode;
-use super::io::Caller;
+use super::io::{Caller, Received};
 
 /// What happens to connections, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +61,14 @@ pub(crate) struct Live {
     verdict: Verdict,
     control: OnceLock<Channel>,
     bulk: OnceLock<Channel>,
+    bulk_received: Received,
 }
 
 impl Live {
     fn new(connection: Connection, caller: Caller, verdict: Verdict) -> Arc<Self> {
         let (control, bulk) = (OnceLock::new(), OnceLock::new());
-        Arc::new(Self { peer: caller.peer, connection, caller, verdict, control, bulk })
+        let (peer, bulk_received) = (caller.peer, Received::default());
+        Arc::new(Self { peer, connection, caller, verdict, control, bulk, bulk_received })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -75,16 +77,21 @@ impl Live {
 
     /// The channel for small messages; its stream is opened at the first call.
     pub(crate) fn control(&self) -> Channel {
-        self.control
-            .get_or_init(|| client::channel(self.connection.clone(), self.caller.clone()))
-            .clone()
+        let open =
+            |received| client::channel(self.connection.clone(), self.caller.clone(), received);
+        self.control.get_or_init(|| open(Received::default())).clone()
     }
 
     /// The channel for transfers: on a stream of its own, so that small messages need not wait.
     pub(crate) fn bulk(&self) -> Channel {
-        self.bulk
-            .get_or_init(|| client::channel(self.connection.clone(), self.caller.clone()))
-            .clone()
+        let open =
+            |received| client::channel(self.connection.clone(), self.caller.clone(), received);
+        self.bulk.get_or_init(|| open(self.bulk_received.clone())).clone()
+    }
+
+    /// How many bytes arrived on the channel for transfers.
+    pub(crate) fn bulk_received(&self) -> &Received {
+        &self.bulk_received
     }
 
     /// Where the peer's packets come from.

@@ -8,7 +8,7 @@ use doltswarm_core::limits::{
     CALL_TIMEOUT, CALL_WINDOW_BYTES, CALLS_AT_ONCE_MAX, CALLS_PER_STREAM_MAX,
     CHUNK_REPLY_BYTES_MAX, CHUNK_REQUEST_BYTES_MAX, COMMITS_MESSAGE_BYTES_MAX,
     COMMITS_PER_MESSAGE_MAX, CONTROL_MESSAGE_BYTES_MAX, DOOR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX,
-    GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, PING_TIMEOUT, PULL_COMMITS_MAX, STALL_TIMEOUT,
+    GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, PULL_COMMITS_MAX, STALL_TIMEOUT,
 };
 use doltswarm_core::message::HeadRequest;
 use futures_util::{Stream, stream};
@@ -72,7 +72,8 @@ pub(crate) fn door(service: DoorService) -> (Intake, impl Future<Output = ()> + 
     (intake, finish(run))
 }
 
-/// What holds for every stream. `timeout` is how long a call may take until its answer begins.
+/// What holds for every stream. There are no pings: whether the other side lives is for the connection
+/// below to find out, and a ping in a stream waits behind what the stream carries. `timeout` is how long a call may take until its answer begins.
 fn limited(timeout: std::time::Duration) -> Server {
     Server::builder()
         .max_concurrent_streams(CALLS_PER_STREAM_MAX)
@@ -81,8 +82,6 @@ fn limited(timeout: std::time::Duration) -> Server {
         .max_frame_size(FRAME_BYTES_MAX)
         .http2_max_header_list_size(HEADER_BYTES_MAX)
         .http2_max_pending_accept_reset_streams(Some(16))
-        .http2_keepalive_interval(Some(STALL_TIMEOUT / 2))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
 }
 
 async fn finish(run: impl Future<Output = Result<(), tonic::transport::Error>>) {

@@ -9,8 +9,16 @@ pub struct NetStats {
     pub adverts_sent: u64,
     /// Well-formed adverts that came.
     pub adverts_received: u64,
-    /// Bytes of chunks that came and were what they were asked for.
+    /// Calls on the channels for transfers, repeated ones included: each is at least one round trip.
+    pub transfer_calls: u64,
+    /// Chunks that came and were what they were asked for.
+    pub chunks_received: u64,
+    /// The bytes of these chunks.
     pub chunk_bytes_received: u64,
+    /// Bytes written to the streams of all connections, before encryption.
+    pub stream_bytes_sent: u64,
+    /// Bytes read from the streams of all connections, after decryption.
+    pub stream_bytes_received: u64,
 }
 
 /// The running counts. Each is exact; a snapshot of several is not taken at one instant.
@@ -18,7 +26,11 @@ pub struct NetStats {
 pub(crate) struct Counters {
     adverts_sent: AtomicU64,
     adverts_received: AtomicU64,
+    transfer_calls: AtomicU64,
+    chunks_received: AtomicU64,
     chunk_bytes_received: AtomicU64,
+    stream_bytes_sent: AtomicU64,
+    stream_bytes_received: AtomicU64,
 }
 
 impl Counters {
@@ -30,15 +42,33 @@ impl Counters {
         self.adverts_received.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn transfer_call(&self) {
+        self.transfer_calls.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn chunk_received(&self, bytes: usize) {
+        self.chunks_received.fetch_add(1, Ordering::Relaxed);
         self.chunk_bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.stream_bytes_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn received(&self, bytes: usize) {
+        self.stream_bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> NetStats {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         NetStats {
-            adverts_sent: self.adverts_sent.load(Ordering::Relaxed),
-            adverts_received: self.adverts_received.load(Ordering::Relaxed),
-            chunk_bytes_received: self.chunk_bytes_received.load(Ordering::Relaxed),
+            adverts_sent: read(&self.adverts_sent),
+            adverts_received: read(&self.adverts_received),
+            transfer_calls: read(&self.transfer_calls),
+            chunks_received: read(&self.chunks_received),
+            chunk_bytes_received: read(&self.chunk_bytes_received),
+            stream_bytes_sent: read(&self.stream_bytes_sent),
+            stream_bytes_received: read(&self.stream_bytes_received),
         }
     }
 }

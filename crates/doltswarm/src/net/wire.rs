@@ -110,7 +110,7 @@ pub enum WireError {
     },
 }
 
-type Wire<T> = Result<T, WireError>;
+pub(crate) type Wire<T> = Result<T, WireError>;
 
 // Pieces.
 
@@ -151,7 +151,7 @@ fn no_longer(field: &'static str, got: usize, max: usize) -> Wire<()> {
     if got > max { Err(WireError::TooLong { field, max, got }) } else { Ok(()) }
 }
 
-fn bytes_of(bytes: &[u8]) -> Bytes {
+pub(crate) fn bytes_of(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
@@ -340,20 +340,28 @@ pub(crate) fn commits_request_from(
 }
 
 pub(crate) fn commits_reply_to(batch: &[SignedCommit]) -> pb::CommitsReply {
+    pb::CommitsReply { commits: commits_to(batch) }
+}
+
+pub(crate) fn commits_to(batch: &[SignedCommit]) -> Vec<pb::SignedCommit> {
     let commit = |commit: &SignedCommit| pb::SignedCommit {
         hash: bytes_of(commit.hash.as_bytes()),
         signer: bytes_of(commit.signer.as_bytes()),
         signature: bytes_of(&commit.signature),
     };
-    pb::CommitsReply { commits: batch.iter().map(commit).collect() }
+    batch.iter().map(commit).collect()
 }
 
 pub(crate) fn commits_reply_from(message: &pb::CommitsReply) -> Wire<Vec<SignedCommit>> {
-    if message.commits.is_empty() {
+    commits_from(&message.commits)
+}
+
+pub(crate) fn commits_from(commits: &[pb::SignedCommit]) -> Wire<Vec<SignedCommit>> {
+    if commits.is_empty() {
         // An answer could otherwise go on for ever without saying anything.
         return Err(WireError::Missing { field: "commits" });
     }
-    at_most("commits", message.commits.len(), COMMITS_PER_MESSAGE_MAX)?;
+    at_most("commits", commits.len(), COMMITS_PER_MESSAGE_MAX)?;
     let commit = |commit: &pb::SignedCommit| {
         Ok(SignedCommit {
             hash: commit_hash("hash", &commit.hash)?,
@@ -361,7 +369,7 @@ pub(crate) fn commits_reply_from(message: &pb::CommitsReply) -> Wire<Vec<SignedC
             signature: fixed("signature", &commit.signature, 64, array)?,
         })
     };
-    message.commits.iter().map(commit).collect()
+    commits.iter().map(commit).collect()
 }
 
 pub(crate) fn grants_to(grants: Vec<Vec<u8>>) -> Wire<Vec<Bytes>> {
@@ -427,26 +435,6 @@ pub(crate) fn hashes_to(hashes: &[ChunkHash]) -> pb::HashesRequest {
 pub(crate) fn hashes_from(message: &pb::HashesRequest) -> Wire<Vec<ChunkHash>> {
     at_most("hashes", message.hashes.len(), CHUNKS_PER_REQUEST_MAX)?;
     message.hashes.iter().map(|bytes| chunk_hash("hash", bytes)).collect()
-}
-
-pub(crate) fn chunk_to(hash: &ChunkHash, data: Option<Bytes>) -> pb::Chunk {
-    pb::Chunk {
-        hash: bytes_of(hash.as_bytes()),
-        absent: data.is_none(),
-        data: data.unwrap_or_default(),
-    }
-}
-
-/// The bytes that came for `asked`; not yet compared with its hash.
-pub(crate) fn chunk_from(asked: &ChunkHash, chunk: pb::Chunk) -> Wire<Option<Bytes>> {
-    let got = chunk_hash("hash", &chunk.hash)?;
-    if got != *asked {
-        return Err(WireError::Unasked { asked: *asked, got });
-    }
-    if chunk.absent && !chunk.data.is_empty() {
-        return Err(WireError::Text { field: "chunk", reason: "absent, or bytes" });
-    }
-    Ok((!chunk.absent).then_some(chunk.data))
 }
 
 /// The answers to `asked` questions whether a chunk is there.

@@ -1,10 +1,11 @@
 //! Whatever is sent is what is read, and whatever is read is within the limits.
 
 use bytes::Bytes;
-use doltswarm_core::limits::CHUNK_BYTES_MAX;
+use doltswarm_core::limits::CHUNK_PIECE_BYTES_MAX;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 
+use super::super::pieces::{Assembled, Assembly, chunk_from, chunk_to};
 use super::*;
 
 fn commit_ids() -> impl Strategy<Value = Vec<CommitHash>> {
@@ -136,8 +137,14 @@ proptest! {
     ) {
         prop_assert_eq!(hashes_from(&travelled(&hashes_to(&hashes))).unwrap(), hashes.clone());
         let data = data.map(Bytes::from);
-        let chunk = travelled(&chunk_to(&hashes[0], data.clone()));
-        prop_assert_eq!(chunk_from(&hashes[0], chunk).unwrap(), data);
+        let messages: Vec<_> = chunk_to(&hashes[0], data.clone()).collect();
+        prop_assert_eq!(messages.len(), 1);
+        let got = match chunk_from(&hashes[0], travelled(&messages[0]), &mut Assembly::default()) {
+            Ok(Assembled::Whole(bytes)) => Some(bytes),
+            Ok(Assembled::Absent) => None,
+            other => panic!("{:?}", other.err()),
+        };
+        prop_assert_eq!(got, data);
     }
 
     /// Random bytes, and messages whose fields are random, are read or refused; what is read is
@@ -188,7 +195,7 @@ proptest! {
         let _ = pb::HashesRequest::decode(bytes.clone()).map(|m| hashes_from(&m));
         let _ = pb::SourcesReply::decode(bytes.clone()).map(|m| sources_from(&m));
         let asked = ChunkHash::from_bytes([0; 20]);
-        let _ = pb::Chunk::decode(bytes).map(|m| chunk_from(&asked, m));
+        let _ = pb::Chunk::decode(bytes).map(|m| chunk_from(&asked, m, &mut Assembly::default()));
     }
 }
 
@@ -239,9 +246,10 @@ fn the_largest_messages_of_each_kind_fit_their_limits() {
 
     let hashes = vec![ChunkHash::from_bytes([3; 20]); CHUNKS_PER_REQUEST_MAX];
     assert!(hashes_to(&hashes).encoded_len() <= CHUNK_REQUEST_BYTES_MAX);
-    let big = chunk_to(&hashes[0], Some(Bytes::from(vec![0; CHUNK_BYTES_MAX])));
-    let batch = pb::ChunkBatch { chunks: vec![big] };
-    assert!(batch.encoded_len() <= CHUNK_REPLY_BYTES_MAX);
+    let piece = || chunk_to(&hashes[0], Some(Bytes::from(vec![0; CHUNK_PIECE_BYTES_MAX])));
+    let mut chunks: Vec<_> = piece().collect();
+    chunks.extend(hashes.iter().flat_map(|hash| chunk_to(hash, None)));
+    assert!(pb::ChunkBatch { chunks }.encoded_len() <= CHUNK_REPLY_BYTES_MAX);
 }
 
 #[test]

@@ -54,7 +54,7 @@ const SPILLING: u32 = 300;
 fn small_pull_never_touches_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let staging = open(dir.path());
-    let hashes = put_all(&staging, 0..200);
+    let hashes = put_all(&staging, 0..50);
     assert_eq!(staging.get(&hashes[3]).unwrap(), Some(chunk(3)));
     assert!(staging.contains(&hashes[0]) && !staging.contains(&Format.hash(b"absent")));
     staging.clear().unwrap();
@@ -89,6 +89,17 @@ fn large_pull_survives_a_crash_but_for_the_newest() {
     assert_eq!(fs::metadata(file(dir.path())).unwrap().len(), 0);
     put_all(&staging, 0..SPILLING);
     assert!(fs::metadata(file(dir.path())).unwrap().len() > 0, "it is used again");
+}
+
+#[test]
+fn what_waits_in_memory_is_kept_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let staging = open(dir.path());
+    let hashes = put_all(&staging, 0..9);
+    drop(staging);
+    let staging = open(dir.path());
+    let all = staging.get_many(&hashes).unwrap();
+    assert!(all.iter().zip(0..).all(|(found, n)| found.as_ref() == Some(&chunk(n))));
 }
 
 #[cfg(unix)]

@@ -8,7 +8,8 @@ use doltswarm_core::membership::{Member, Membership, Role, SignedGrant};
 use super::layout::Layout;
 use super::open::store_error;
 use super::{
-    ConflictCounts, DatabaseProblem, MemberReport, OpenError, PeerStatus, Status, set_aside_heads,
+    ConflictCounts, DatabaseProblem, MemberReport, OpenError, PeerStatus, Status, Traffic,
+    set_aside_heads,
 };
 use crate::config::Config;
 use crate::driver::{restore_graph, time_of_day, unix_ms};
@@ -82,6 +83,7 @@ impl NodeFiles {
             commits: self.graph.len() as u64,
             online: false,
             addresses: Vec::new(),
+            traffic: Traffic::default(),
         }
     }
 

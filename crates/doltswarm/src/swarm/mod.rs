@@ -38,7 +38,7 @@ pub use options::{
 pub use report::{
     Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, LogEntry, MemberReport,
     ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport, SetAsideHead,
-    Status, TableDiffReport, WaitReport,
+    Status, TableDiffReport, Traffic, WaitReport,
 };
 pub use watch::{EventStream, TableChange, TableWatch};
 

@@ -327,6 +327,7 @@ impl Parts {
             isolated: AtomicBool::new(false),
             absence: Absence::default(),
             fetches: AtomicU64::new(0),
+            fetch_requests: AtomicU64::new(0),
             pulls: Mutex::new(0),
         });
         Ok((Assembled { dir: dir.to_owned(), shared, engine_ended, lock }, queue, recovered))

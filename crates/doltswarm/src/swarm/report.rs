@@ -51,6 +51,27 @@ pub struct Status {
     pub online: bool,
     /// Where this node listens, as `host:port`.
     pub addresses: Vec<String>,
+    /// What travelled since the node was opened.
+    pub traffic: Traffic,
+}
+
+/// What travelled since a node was opened. Each count is exact, but they are not taken at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+pub struct Traffic {
+    /// Calls made of peers to pull from them: each is at least one round trip.
+    pub transfer_calls: u64,
+    /// Bytes sent to peers, before encryption.
+    pub bytes_sent: u64,
+    /// Bytes received from peers, after decryption.
+    pub bytes_received: u64,
+    /// Chunks received that were what was asked for.
+    pub chunks_received: u64,
+    /// The bytes of these chunks.
+    pub chunk_bytes_received: u64,
+    /// How many times the engine took chunks in.
+    pub fetches: u64,
+    /// How many requests it made of the gateway for that.
+    pub fetch_requests: u64,
 }
 
 /// Why the database cannot be asked. The node waits for it and goes on by itself.

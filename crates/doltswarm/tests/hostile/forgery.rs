@@ -75,9 +75,7 @@ pub(crate) fn side(mallory: &Mallory, base: &str) -> CommitHash {
     let mut hand = Hand::on(mallory);
     hand.call("dolt_checkout", &["-b", SIDE, base]);
     hand.run("INSERT INTO t VALUES (2, 'theirs')");
-    let commit = hand.commit(mallory.kind, "theirs", "mallory <mallory@example.org>");
-    mallory.chunks_refresh();
-    commit
+    hand.commit(mallory.kind, "theirs", "mallory <mallory@example.org>")
 }
 
 /// Makes what looks like the merge commit of two commits, with a row that neither has.
@@ -89,7 +87,5 @@ pub(crate) fn merge(mallory: &Mallory, ours: &CommitHash, theirs: &CommitHash) -
     hand.call("dolt_merge", &[&text(theirs), "--no-commit", "--no-ff"]);
     hand.run("INSERT INTO t VALUES (666, 'forged')");
     let author = format!("{MERGE_AUTHOR_NAME} <{MERGE_AUTHOR_EMAIL}>");
-    let forged = hand.commit(mallory.kind, &merge_message(ours, theirs), &author);
-    mallory.chunks_refresh();
-    forged
+    hand.commit(mallory.kind, &merge_message(ours, theirs), &author)
 }

@@ -1,5 +1,6 @@
 //! False commits, signatures, chunks and heads.
 
+use bytes::Bytes;
 use doltswarm::core::id::{ChunkHash, CommitHash};
 use doltswarm::core::message::SignedCommit;
 use doltswarm::core::sign::sign_commit;
@@ -103,6 +104,32 @@ async fn a_commit_without_a_good_signature_of_a_writer_is_refused() {
     the_others_go_on(&a, &b, 103).await;
 
     it_behaves(&a, &b, &mallory, &[first, second, third, fourth]).await;
+    mallory.network.close().await;
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_chunk_is_taken_before_a_writers_signature() {
+    let (a, b, mallory, _homes) = swarm().await;
+    let chunk = |number: u8| Bytes::from(vec![number; 100 << 10]);
+    mallory.words.lock().expect("no panic").given = (0..100).map(chunk).collect();
+    let received = || a.net_stats().chunk_bytes_received;
+
+    let unsigned = mallory.commit("INSERT INTO t VALUES (1, 'unsigned')");
+    let before = received();
+    mallory.say(&[unsigned], &[]);
+    is_refused(&a, &mallory, "has no signature").await;
+    let stranger = Identity::generate().expect("a key");
+    let by_stranger = sign_commit(stranger.signing_key(), &a.swarm_id(), &unsigned);
+    mallory.say(&[unsigned], &[by_stranger]);
+    is_refused(&a, &mallory, "may not write").await;
+    assert_eq!(received(), before, "chunks were taken of a head that nobody signed");
+
+    // With a signature the first chunk that is none of the head's ends the difference.
+    mallory.unsay(&unsigned);
+    it_behaves(&a, &b, &mallory, &[unsigned]).await;
+    let taken = received() - before;
+    assert!((1..1 << 20).contains(&taken), "{taken} bytes of chunks were taken");
     mallory.network.close().await;
     close([a, b]).await;
 }

@@ -87,7 +87,7 @@ async fn messages_that_break_a_rule_are_refused_and_the_connection_goes_on() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let status = chunks.has_many(many).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    let status = chunks.get(pb::GetRequest { hash: Bytes::new() }).await.unwrap_err();
+    let status = chunks.has(pb::GetRequest { hash: Bytes::new() }).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert_eq!(host.node.read.load(Ordering::Relaxed), 0);
 

@@ -45,11 +45,6 @@ type Answer<T> = Result<Response<T>, Status>;
 impl ChunkStore for Source {
     type GetManyStream = Answers<pb::ChunkBatch>;
 
-    async fn get(&self, _: Request<pb::GetRequest>) -> Answer<pb::Chunk> {
-        let batch = self.script().batches.remove(0)?;
-        Ok(Response::new(batch.chunks[0].clone()))
-    }
-
     async fn get_many(&self, _: Request<pb::HashesRequest>) -> Answer<Self::GetManyStream> {
         Ok(Response::new(Box::pin(stream::iter(self.script().batches))))
     }
@@ -59,6 +54,7 @@ impl ChunkStore for Source {
     async fn difference(&self, _: Request<pb::CommitsRequest>) -> Answer<Self::DifferenceStream> {
         let chunks = |batch: pb::ChunkBatch| pb::DifferenceBatch {
             chunks: batch.chunks.into_iter().map(|chunk| chunk.data).collect(),
+            ..Default::default()
         };
         let batches = self.script().batches.into_iter().map(move |batch| batch.map(chunks));
         Ok(Response::new(Box::pin(stream::iter(batches.collect::<Vec<_>>()))))
@@ -175,7 +171,7 @@ impl Stage {
 fn chunk(bytes: &'static [u8]) -> (ChunkHash, pb::Chunk) {
     let hash = Format.hash(bytes);
     let data = Bytes::from_static(bytes);
-    (hash, pb::Chunk { hash: Bytes::copy_from_slice(hash.as_bytes()), data, absent: false })
+    (hash, pb::Chunk { hash: Bytes::copy_from_slice(hash.as_bytes()), data, ..Default::default() })
 }
 
 fn malformed(error: &ChunkStoreError) -> &WireError {

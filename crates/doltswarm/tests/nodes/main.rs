@@ -6,11 +6,13 @@
 mod api;
 mod aside;
 mod conflict;
+mod costs;
 mod damage;
 mod disk;
 mod engine;
 mod files;
 mod foreign;
+mod large;
 mod lifecycle;
 mod neighbours;
 mod refused;

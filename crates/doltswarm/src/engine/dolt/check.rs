@@ -7,7 +7,7 @@ use super::options::DoltOptions;
 use super::remotes;
 use super::session::{During, Link, Losses, Purpose, Session, SqlError, number, text};
 use super::store::Spool;
-use crate::engine::{ChunkReader, EngineError, EngineResult};
+use crate::engine::{EngineError, EngineResult};
 
 /// The first version whose merges depend on nothing but the two commits: since then who commits and
 /// when can be set (`dolt_committer_date`).
@@ -147,7 +147,7 @@ fn may_branch(link: &mut Link) -> EngineResult<Option<Fault>> {
 /// Whether the server reads and writes the node's folder, and the node what the server writes there.
 fn shared_folder(link: &mut Link, folder: &Path) -> EngineResult<Option<Fault>> {
     let dir = folder.join("trial");
-    let mut spool = Spool::open(&dir)?;
+    let spool = Spool::open(&dir)?;
     spool.reset()?;
     let tried = push(link, &spool);
     let seen = tried.is_ok() && {

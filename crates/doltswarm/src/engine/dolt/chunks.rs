@@ -128,17 +128,31 @@ impl DoltChunks {
     }
 }
 
+impl DoltChunks {
+    /// Asks the spool; if it lacks something, once more after the server has pushed what is new. What
+    /// the spool has does not change, so only an absence can be out of date, and only that is worth a
+    /// push.
+    fn ask<T>(
+        &mut self,
+        ask: impl Fn(&mut Spool) -> EngineResult<T>,
+        is_whole: impl Fn(&T) -> bool,
+    ) -> EngineResult<T> {
+        let answer = ask(&mut self.spool)?;
+        if is_whole(&answer) {
+            return Ok(answer);
+        }
+        self.pusher.lock().unwrap_or_else(PoisonError::into_inner).push()?;
+        ask(&mut self.spool)
+    }
+}
+
 impl ChunkReader for DoltChunks {
     fn get_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>> {
-        self.spool.get_many(hashes)
+        self.ask(|spool| spool.get_many(hashes), |found| found.iter().all(Option::is_some))
     }
 
     fn has_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<bool>> {
-        self.spool.has_many(hashes)
-    }
-
-    fn refresh(&mut self) -> EngineResult<()> {
-        self.pusher.lock().unwrap_or_else(PoisonError::into_inner).push()
+        self.ask(|spool| spool.has_many(hashes), |found| found.iter().all(|present| *present))
     }
 
     fn size(&mut self) -> EngineResult<u64> {

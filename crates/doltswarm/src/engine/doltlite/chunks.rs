@@ -22,28 +22,50 @@ impl DoltLiteChunks {
         })?;
         Ok(Self { path: path.to_owned(), store })
     }
+
+    /// The store as it is now: the only way to it. Costs one look at the file's size where nothing
+    /// was written, else the reading of what was.
+    fn fresh(&mut self) -> EngineResult<&mut ReadOnlyStore> {
+        self.store.refresh().map_err(failed)?;
+        Ok(&mut self.store)
+    }
 }
 
 /// Turns the engine's bare code into an error.
-fn failed(code: i32) -> EngineError {
+pub(super) fn failed(code: i32) -> EngineError {
     SqliteError { code, message: format!("the engine answered {code}") }.during("read chunks")
 }
 
-fn bytes(hashes: &[ChunkHash]) -> Vec<[u8; HASH_BYTES]> {
+pub(super) fn bytes(hashes: &[ChunkHash]) -> Vec<[u8; HASH_BYTES]> {
     hashes.iter().map(|hash| *hash.as_bytes()).collect()
 }
 
 impl ChunkReader for DoltLiteChunks {
     fn get_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>> {
-        self.store.get(&bytes(hashes)).map_err(failed)
+        self.fresh()?.get(&bytes(hashes)).map_err(failed)
+    }
+
+    fn get_first(
+        &mut self,
+        hashes: &[ChunkHash],
+        size: usize,
+    ) -> EngineResult<Vec<Option<Vec<u8>>>> {
+        let store = self.fresh()?;
+        let mut chunks = Vec::new();
+        let mut got = 0;
+        for hash in bytes(hashes) {
+            let chunk = store.get(&[hash]).map_err(failed)?.pop().flatten();
+            got += chunk.as_ref().map_or(0, Vec::len);
+            chunks.push(chunk);
+            if got >= size {
+                break;
+            }
+        }
+        Ok(chunks)
     }
 
     fn has_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<bool>> {
-        self.store.has(&bytes(hashes)).map_err(failed)
-    }
-
-    fn refresh(&mut self) -> EngineResult<()> {
-        self.store.refresh().map_err(failed)
+        self.fresh()?.has(&bytes(hashes)).map_err(failed)
     }
 
     fn size(&mut self) -> EngineResult<u64> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::RESCUE_COMMITS_MAX;
+use doltswarm_core::limits::{INGEST_BY_FETCH_BYTES_MAX, RESCUE_COMMITS_MAX};
 
 use self::check::Checker;
 use self::commit::Trusted;
@@ -35,6 +35,7 @@ mod diff;
 mod ffi;
 mod guard;
 mod history;
+mod intake;
 mod keeper;
 mod log;
 mod merge;
@@ -144,6 +145,11 @@ impl DoltLite {
     ) -> EngineResult<Self> {
         let gateway = start_gateway()?;
         let connection = create_file(path)?;
+        if source.bytes() > INGEST_BY_FETCH_BYTES_MAX {
+            intake::take_in(path, source.as_ref(), (*commit).into()).inspect_err(|_| {
+                let _ = std::fs::remove_file(path);
+            })?;
+        }
         let shown = gateway.show(DoltLiteFormat.synthetic_root(commit), source);
         let cloned = connection
             .run("SELECT dolt_clone(?)", &[shown.url().into()])
@@ -428,12 +434,19 @@ impl Engine for DoltLite {
     }
 
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {
+        if source.bytes() > INGEST_BY_FETCH_BYTES_MAX {
+            intake::take_in(&self.path, source.as_ref(), (*commit).into())?;
+        }
         let gateway = match &mut self.gateway {
             Some(gateway) => gateway,
             none => none.insert(start_gateway()?),
         };
         let shown = gateway.show(DoltLiteFormat.synthetic_root(commit), source);
         refs::fetch(&self.main, shown.url(), commit)
+    }
+
+    fn fetch_requests(&self) -> u64 {
+        self.gateway.as_ref().map_or(0, Gateway::requests)
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {

@@ -117,6 +117,8 @@ pub struct HashesRequest {
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub hashes: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
+/// A chunk, or a piece of one: a chunk that is larger than a message comes in several pieces, one after
+/// the other, each with its hash.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Chunk {
     #[prost(bytes = "bytes", tag = "1")]
@@ -125,18 +127,26 @@ pub struct Chunk {
     pub data: ::prost::bytes::Bytes,
     #[prost(bool, tag = "3")]
     pub absent: bool,
+    /// How many bytes of the chunk follow this piece.
+    #[prost(uint64, tag = "4")]
+    pub rest: u64,
 }
-/// As many chunks as fit in 256 KiB, or a single larger one.
+/// As many chunks as fit in 256 KiB.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChunkBatch {
     #[prost(message, repeated, tag = "1")]
     pub chunks: ::prost::alloc::vec::Vec<Chunk>,
 }
-/// As many chunks as fit in 256 KiB, or a single larger one.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+/// Signed commits, or as many chunks as fit in 256 KiB. No commits follow the first chunk.
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DifferenceBatch {
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub chunks: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// How many bytes of the last chunk follow; they begin the next message.
+    #[prost(uint64, tag = "2")]
+    pub rest: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub commits: ::prost::alloc::vec::Vec<SignedCommit>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HasReply {
@@ -1147,27 +1157,6 @@ pub mod chunk_store_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        pub async fn get(
-            &mut self,
-            request: impl tonic::IntoRequest<super::GetRequest>,
-        ) -> std::result::Result<tonic::Response<super::Chunk>, tonic::Status> {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| {
-                    tonic::Status::unknown(
-                        format!("Service was not ready: {}", e.into()),
-                    )
-                })?;
-            let codec = tonic_prost::ProstCodec::default();
-            let path = http::uri::PathAndQuery::from_static(
-                "/doltswarm.v1.ChunkStore/Get",
-            );
-            let mut req = request.into_request();
-            req.extensions_mut()
-                .insert(GrpcMethod::new("doltswarm.v1.ChunkStore", "Get"));
-            self.inner.unary(req, path, codec).await
-        }
         /// One chunk for each hash asked, in the order asked, however it is cut into batches.
         pub async fn get_many(
             &mut self,
@@ -1193,8 +1182,10 @@ pub mod chunk_store_client {
                 .insert(GrpcMethod::new("doltswarm.v1.ChunkStore", "GetMany"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Chunks under `want` that a peer with all under `have` lacks, parents first. A help, not a promise:
-        /// some may be missing, and some too many. The asker names each by its own hash.
+        /// First the signatures, as `ListCommits` gives them, so that the asker verifies them before it takes
+        /// anything else. Then chunks under `want` that a peer with all under `have` lacks, parents first. These
+        /// are a help, not a promise: some may be missing, and some too many. The asker names each by its own
+        /// hash.
         pub async fn difference(
             &mut self,
             request: impl tonic::IntoRequest<super::CommitsRequest>,
@@ -1362,10 +1353,6 @@ pub mod chunk_store_server {
     /// Generated trait containing gRPC methods that should be implemented for use with ChunkStoreServer.
     #[async_trait]
     pub trait ChunkStore: std::marker::Send + std::marker::Sync + 'static {
-        async fn get(
-            &self,
-            request: tonic::Request<super::GetRequest>,
-        ) -> std::result::Result<tonic::Response<super::Chunk>, tonic::Status>;
         /// Server streaming response type for the GetMany method.
         type GetManyStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::ChunkBatch, tonic::Status>,
@@ -1383,8 +1370,10 @@ pub mod chunk_store_server {
             >
             + std::marker::Send
             + 'static;
-        /// Chunks under `want` that a peer with all under `have` lacks, parents first. A help, not a promise:
-        /// some may be missing, and some too many. The asker names each by its own hash.
+        /// First the signatures, as `ListCommits` gives them, so that the asker verifies them before it takes
+        /// anything else. Then chunks under `want` that a peer with all under `have` lacks, parents first. These
+        /// are a help, not a promise: some may be missing, and some too many. The asker names each by its own
+        /// hash.
         async fn difference(
             &self,
             request: tonic::Request<super::CommitsRequest>,
@@ -1493,49 +1482,6 @@ pub mod chunk_store_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
-                "/doltswarm.v1.ChunkStore/Get" => {
-                    #[allow(non_camel_case_types)]
-                    struct GetSvc<T: ChunkStore>(pub Arc<T>);
-                    impl<T: ChunkStore> tonic::server::UnaryService<super::GetRequest>
-                    for GetSvc<T> {
-                        type Response = super::Chunk;
-                        type Future = BoxFuture<
-                            tonic::Response<Self::Response>,
-                            tonic::Status,
-                        >;
-                        fn call(
-                            &mut self,
-                            request: tonic::Request<super::GetRequest>,
-                        ) -> Self::Future {
-                            let inner = Arc::clone(&self.0);
-                            let fut = async move {
-                                <T as ChunkStore>::get(&inner, request).await
-                            };
-                            Box::pin(fut)
-                        }
-                    }
-                    let accept_compression_encodings = self.accept_compression_encodings;
-                    let send_compression_encodings = self.send_compression_encodings;
-                    let max_decoding_message_size = self.max_decoding_message_size;
-                    let max_encoding_message_size = self.max_encoding_message_size;
-                    let inner = self.inner.clone();
-                    let fut = async move {
-                        let method = GetSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
-                        let mut grpc = tonic::server::Grpc::new(codec)
-                            .apply_compression_config(
-                                accept_compression_encodings,
-                                send_compression_encodings,
-                            )
-                            .apply_max_message_size_config(
-                                max_decoding_message_size,
-                                max_encoding_message_size,
-                            );
-                        let res = grpc.unary(method, req).await;
-                        Ok(res)
-                    };
-                    Box::pin(fut)
-                }
                 "/doltswarm.v1.ChunkStore/GetMany" => {
                     #[allow(non_camel_case_types)]
                     struct GetManySvc<T: ChunkStore>(pub Arc<T>);

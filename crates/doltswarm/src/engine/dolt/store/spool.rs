@@ -45,7 +45,7 @@ impl Spool {
         let dir = dir.into();
         fs::create_dir_all(&dir).map_err(|error| io_failed("make the spool", &dir, &error))?;
         let spool = Self { shared: Arc::new(Shared { dir, files: RwLock::default() }) };
-        spool.reread()?;
+        spool.refresh()?;
         Ok(spool)
     }
 
@@ -106,7 +106,7 @@ impl Spool {
     }
 
     /// Reads the manifest, and the indexes of files that are new.
-    fn reread(&self) -> EngineResult<()> {
+    pub fn refresh(&self) -> EngineResult<()> {
         let dir = &self.shared.dir;
         let mut gone = None;
         for _ in 0..DOLT_SPOOL_TRIES_MAX {
@@ -159,8 +159,8 @@ impl Spool {
     }
 }
 
-impl ChunkReader for Spool {
-    fn get_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>> {
+impl Spool {
+    fn get_many_as_read(&self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>> {
         let files = self.files();
         let get = |hash: &ChunkHash| {
             let found = files.iter().find(|file| file.has(hash));
@@ -169,13 +169,30 @@ impl ChunkReader for Spool {
         hashes.iter().map(get).collect()
     }
 
-    fn has_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<bool>> {
+    fn has_many_as_read(&self, hashes: &[ChunkHash]) -> Vec<bool> {
         let files = self.files();
-        Ok(hashes.iter().map(|hash| files.iter().any(|file| file.has(hash))).collect())
+        hashes.iter().map(|hash| files.iter().any(|file| file.has(hash))).collect()
+    }
+}
+
+impl ChunkReader for Spool {
+    fn get_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>> {
+        let found = self.get_many_as_read(hashes)?;
+        if found.iter().all(Option::is_some) {
+            return Ok(found);
+        }
+        // Files are only added, so only an absence can be out of date.
+        self.refresh()?;
+        self.get_many_as_read(hashes)
     }
 
-    fn refresh(&mut self) -> EngineResult<()> {
-        self.reread()
+    fn has_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<bool>> {
+        let found = self.has_many_as_read(hashes);
+        if found.iter().all(|present| *present) {
+            return Ok(found);
+        }
+        self.refresh()?;
+        Ok(self.has_many_as_read(hashes))
     }
 
     fn size(&mut self) -> EngineResult<u64> {

@@ -22,7 +22,7 @@ mod remote;
 mod statement;
 
 pub(super) use connection::{Connection, SqliteError};
-pub(super) use remote::{ChunkKind, ReadOnlyStore, chunk_children, chunk_kind};
+pub(super) use remote::{ChunkKind, ChunkWriter, ReadOnlyStore, chunk_children, chunk_kind};
 
 /// How many bytes the engine's hashes have.
 const HASH_BYTES: usize = doltswarm_core::limits::HASH_BYTES;
@@ -75,7 +75,7 @@ type ChildCallback = unsafe extern "C" fn(*mut c_void, *const u8) -> c_int;
 #[repr(C)]
 struct Remote {
     get_chunk: *const c_void,
-    put_chunk: *const c_void,
+    put_chunk: Option<unsafe extern "C" fn(*mut Remote, *const u8, *const u8, c_int) -> c_int>,
     has_chunks: Option<unsafe extern "C" fn(*mut Remote, *const u8, c_int, *mut u8) -> c_int>,
     get_chunks: Option<
         unsafe extern "C" fn(*mut Remote, *const u8, c_int, *mut *mut u8, *mut c_int) -> c_int,
@@ -84,7 +84,7 @@ struct Remote {
     set_refs: *const c_void,
     set_refs_if: *const c_void,
     check_refs_if: *const c_void,
-    commit: *const c_void,
+    commit: Option<unsafe extern "C" fn(*mut Remote) -> c_int>,
     close: Option<unsafe extern "C" fn(*mut Remote)>,
 }
 
@@ -157,6 +157,7 @@ unsafe extern "C" {
     fn sqlite3_vfs_find(name: *const c_char) -> *mut Vfs;
     fn sqlite3_free(memory: *mut c_void);
     fn doltliteRemoteOpenReadOnly(vfs: *mut Vfs, url: *const c_char) -> *mut Remote;
+    fn doltliteFsRemoteOpen(vfs: *mut Vfs, path: *const c_char) -> *mut Remote;
     fn doltliteSetSessionMergeState(
         db: *mut Sqlite3,
         is_merging: u8,

@@ -65,17 +65,7 @@ impl ReadOnlyStore {
 
     /// Whether each chunk is there, or the engine's error code.
     pub(in super::super) fn has(&mut self, hashes: &[[u8; HASH_BYTES]]) -> Result<Vec<bool>, i32> {
-        let count = c_int::try_from(hashes.len()).map_err(|_| 18)?;
-        let mut present = vec![0_u8; hashes.len()];
-        // SAFETY: as in `get`.
-        let code = unsafe {
-            let has = self.remote.as_ref().has_chunks.ok_or(1)?;
-            has(self.remote.as_ptr(), hashes.as_ptr().cast(), count, present.as_mut_ptr())
-        };
-        if code != super::OK {
-            return Err(code);
-        }
-        Ok(present.into_iter().map(|present| present != 0).collect())
+        has(self.remote, hashes)
     }
 
     /// Looks at the file again: reading its root is what makes the engine do so.
@@ -100,6 +90,83 @@ impl Drop for ReadOnlyStore {
             }
         }
     }
+}
+
+/// A handle that adds chunks to a database, apart from every connection.
+///
+/// From the first chunk that is put until the commit it keeps other writers out of the database.
+pub(in super::super) struct ChunkWriter {
+    remote: NonNull<Remote>,
+}
+
+impl ChunkWriter {
+    /// Opens the file at `path`, or returns `None` where the engine cannot write it.
+    pub(in super::super) fn open(path: &Path) -> Option<Self> {
+        let path = CString::new(path.to_str()?).ok()?;
+        // SAFETY: `path` is NUL-terminated and the default VFS exists for the life of the process.
+        let remote = unsafe {
+            super::doltliteFsRemoteOpen(super::sqlite3_vfs_find(ptr::null()), path.as_ptr())
+        };
+        NonNull::new(remote).map(|remote| Self { remote })
+    }
+
+    /// Whether each chunk is there, those put included, or the engine's error code.
+    pub(in super::super) fn has(&mut self, hashes: &[[u8; HASH_BYTES]]) -> Result<Vec<bool>, i32> {
+        has(self.remote, hashes)
+    }
+
+    /// Adds a chunk, or returns the engine's error code; one that does not have its hash is refused.
+    pub(in super::super) fn put(
+        &mut self,
+        hash: &[u8; HASH_BYTES],
+        chunk: &[u8],
+    ) -> Result<(), i32> {
+        let bytes = c_int::try_from(chunk.len()).map_err(|_| 18)?;
+        // SAFETY: the handle is open; `hash` is one hash and `chunk` is readable for `bytes` bytes.
+        // Both are copied before the call returns.
+        let code = unsafe {
+            let put = self.remote.as_ref().put_chunk.ok_or(1)?;
+            put(self.remote.as_ptr(), hash.as_ptr(), chunk.as_ptr(), bytes)
+        };
+        if code == super::OK { Ok(()) } else { Err(code) }
+    }
+
+    /// Makes durable what was put and lets other writers in, or returns the engine's error code.
+    pub(in super::super) fn commit(&mut self) -> Result<(), i32> {
+        // SAFETY: the handle is open.
+        let code = unsafe {
+            let commit = self.remote.as_ref().commit.ok_or(1)?;
+            commit(self.remote.as_ptr())
+        };
+        if code == super::OK { Ok(()) } else { Err(code) }
+    }
+}
+
+impl Drop for ChunkWriter {
+    /// What was put and not committed is gone.
+    fn drop(&mut self) {
+        // SAFETY: the handle is open and is not used again.
+        unsafe {
+            if let Some(close) = self.remote.as_ref().close {
+                close(self.remote.as_ptr());
+            }
+        }
+    }
+}
+
+fn has(remote: NonNull<Remote>, hashes: &[[u8; HASH_BYTES]]) -> Result<Vec<bool>, i32> {
+    let count = c_int::try_from(hashes.len()).map_err(|_| 18)?;
+    let mut present = vec![0_u8; hashes.len()];
+    // SAFETY: the caller's handle is open; `hashes` is `count` hashes without gaps, and the
+    // out-array has `count` places.
+    let code = unsafe {
+        let has = remote.as_ref().has_chunks.ok_or(1)?;
+        has(remote.as_ptr(), hashes.as_ptr().cast(), count, present.as_mut_ptr())
+    };
+    if code != super::OK {
+        return Err(code);
+    }
+    Ok(present.into_iter().map(|present| present != 0).collect())
 }
 
 /// Copies memory that the engine allocated, and frees it.
