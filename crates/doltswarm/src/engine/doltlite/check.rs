@@ -21,7 +21,7 @@ use super::ffi::{Connection, SqliteError};
 use super::keeper::Keeper;
 use super::record;
 use crate::engine::stop;
-use crate::engine::{ChunkReader, EngineError, EngineResult, Value};
+use crate::engine::{EngineError, EngineResult, Value};
 
 /// The branch on which commits are opened. The engine compiles no triggers at a bare commit.
 const BRANCH: &str = "swarm/check";
@@ -86,7 +86,6 @@ impl Checker {
             Some(chunks) => chunks,
             none => none.insert(DoltLiteChunks::open(path)?),
         };
-        chunks.refresh()?;
         schema_of(chunks, commit)
     }
 }
