@@ -1,3 +1,5 @@
+//! The standing of commits against the literal rule, in any order.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -158,6 +158,12 @@ impl Folding {
         self.restarts = 0;
     }
 
+    /// Begins the fold of other heads than those whose merges failed: what failed says nothing about it.
+    pub(super) fn begin_anew(&mut self, graph: &CommitGraph, standing: &Standing) {
+        self.merge_retry.reset();
+        self.begin(graph, standing);
+    }
+
     /// Main is somewhere else, and no one here moved it.
     pub(super) fn set_main(&mut self, main: CommitHash, included: Vec<CommitHash>) {
         // What was committed before main was at the fold outran it.

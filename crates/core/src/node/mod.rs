@@ -394,7 +394,7 @@ impl Node {
     pub fn handle_set_aside(&mut self, now: Time, commit: CommitHash, reason: String) -> bool {
         let is_new = self.standing.set_aside_locally(&self.graph, commit, reason);
         if is_new {
-            self.folding.begin(&self.graph, &self.standing);
+            self.folding.begin_anew(&self.graph, &self.standing);
         }
         self.drive(now);
         is_new
@@ -404,7 +404,7 @@ impl Node {
     pub fn handle_release(&mut self, now: Time, commit: CommitHash) -> bool {
         let was = self.standing.release(&self.graph, &commit);
         if was {
-            self.folding.begin(&self.graph, &self.standing);
+            self.folding.begin_anew(&self.graph, &self.standing);
         }
         self.drive(now);
         was

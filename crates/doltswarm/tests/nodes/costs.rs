@@ -1,9 +1,8 @@
 //! What a commit costs the peers that receive it, in counts that do not depend on the machine.
 
-use doltswarm::core::membership::Role;
-use doltswarm::{InviteOptions, JoinOptions, JoinProgress, OpenOptions, Swarm, Ticket, Traffic};
+use doltswarm::{Swarm, Traffic};
 
-use crate::support::{Home, close, exec, homes, in_step, loopback, rows};
+use crate::support::{close, exec, homes, in_step};
 
 const SCHEMA: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)";
 
@@ -72,70 +71,5 @@ async fn the_hundredth_commit_costs_a_follower_as_much_as_the_second() {
         on_a_server || sum(&costs, |cost| cost.fetch_requests) > 0,
         "the count is of something"
     );
-    close([a, b]).await;
-}
-
-/// Joins, and gives up as soon as more than `limit` bytes are here. Says how many were here at the end.
-async fn join_up_to(home: &Home, ticket: &Ticket, limit: u64) -> (u64, Option<Swarm>) {
-    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let progress = move |progress| {
-        if let JoinProgress::Fetching { bytes, .. } = progress {
-            let _ = told.send(bytes);
-        }
-    };
-    let open = OpenOptions::online_at(loopback());
-    let options = JoinOptions { name: "b".into(), open, ..home.join_options() };
-    let (path, ticket) = (home.path.clone(), ticket.clone());
-    let mut join =
-        tokio::spawn(async move { Swarm::join(&path, &ticket, options, progress).await });
-    let mut last = 0;
-    loop {
-        tokio::select! {
-            biased;
-            Some(bytes) = heard.recv() => {
-                last = bytes;
-                if bytes > limit {
-                    join.abort();
-                    assert!(join.await.is_err_and(|error| error.is_cancelled()), "cut too late");
-                    return (last, None);
-                }
-            }
-            joined = &mut join => {
-                let swarm = joined.expect("the join did not panic").expect("the join");
-                return (last, Some(swarm));
-            }
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_join_that_is_cut_keeps_what_arrived() {
-    let [a, b] = homes();
-    let a = a.found("CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB)").await;
-    exec(
-        &a,
-        "INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 24000)
-         SELECT i, randomblob(1000) FROM n",
-    )
-    .await;
-    let invite = InviteOptions { role: Role::Writer, ..Default::default() };
-    let ticket = a.invite(invite).await.expect("a ticket");
-    let staged = b.path.join("staging/chunks");
-    let (mut before, mut cuts) = (0, 0);
-    let b = loop {
-        let (last, joined) = join_up_to(&b, &ticket, before + 1_100_000).await;
-        if let Some(joined) = joined {
-            assert!((24_000_000..30_000_000).contains(&last), "{last} bytes in the end");
-            break joined;
-        }
-        // All that was here is kept, so as many joins as there are such steps come to the end.
-        let kept = std::fs::metadata(&staged).expect("the staging").len();
-        assert!(kept >= last && last > before, "{kept} bytes are kept of {last}, {before} before");
-        (before, cuts) = (last, cuts + 1);
-    };
-    assert!((15..30).contains(&cuts), "{cuts} cuts");
-    in_step(&[&a, &b]).await;
-    let counts = "SELECT count(*), sum(length(b)) FROM t";
-    assert_eq!(rows(&b, counts).await, ["[24000,24000000]"]);
     close([a, b]).await;
 }
