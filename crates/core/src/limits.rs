@@ -188,8 +188,11 @@ pub const SCHEMAS_KNOWN_MAX: usize = 64;
 /// loading [`SQL_BYTES_MAX`] takes a minute or two on a slow machine. They keep every other write
 /// waiting, and a trigger or a view that someone committed may have no end.
 pub const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long one merge may take. Merging a million changed rows takes about a minute.
+/// How long one merge may take before its head is set aside here. Merging a million changed rows takes about a minute.
 pub const MERGE_TIME_MAX: Duration = Duration::from_secs(600);
+/// After how many deaths of the process in the merge of one head that head is set aside here. One may
+/// be a person's or the machine's doing.
+pub const MERGE_DEATHS_MAX: u32 = 2;
 /// How long any other work on the engine thread may take: fetching or collecting a large database takes
 /// minutes.
 pub const ENGINE_JOB_TIMEOUT: Duration = Duration::from_secs(1_800);

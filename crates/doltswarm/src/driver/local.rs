@@ -10,10 +10,11 @@ use doltswarm_core::node::{MoveResult, OpId};
 use doltswarm_core::walk::Found;
 use tokio::time::Instant;
 
+use super::aside::{Unsound, merge_sound, require_sound_target};
 use super::foreign::inspect_main;
 use super::input::{Infos, Input, MergeDone, Reply};
 use super::{Driver, Shared, collect, resolve};
-use crate::engine::{Engine, EngineError, EngineResult, Executed, MergeOutcome, MoveOutcome};
+use crate::engine::{Engine, EngineError, EngineResult, Executed, MoveOutcome};
 use crate::swarm::{ExecError, ExecReport, SwarmEvent, commit_meta};
 
 /// What a catch-up commit says.
@@ -26,6 +27,7 @@ fn move_main(
     from: &CommitHash,
     to: &CommitHash,
 ) -> EngineResult<MoveOutcome> {
+    require_sound_target(engine, from, to)?;
     let outcome = engine.move_main(from, to)?;
     let MoveOutcome::MainChanged(main) = outcome else { return Ok(outcome) };
     let (main, refused) = inspect_main(engine, main, from)?;
@@ -118,13 +120,12 @@ impl Driver {
     }
 
     pub(super) fn merge(&mut self, op: OpId, merge: Merge) {
-        let (inputs, policy) = (self.shared.inputs.clone(), self.shared.founding.policy);
+        let (shared, policy) = (Arc::clone(&self.shared), self.shared.founding.policy);
         let posted = self.shared.engine.post_within(MERGE_TIME_MAX, move |engine| {
-            let result = engine.merge(&merge, policy).map(|outcome| match outcome {
-                MergeOutcome::Merged { commit, conflicts } => (Ok(commit), conflicts),
-                MergeOutcome::Impossible { reason } => (Err(reason), 0),
-            });
-            let _ = inputs.send(Input::Merged { op, merge, result });
+            shared.intents.begin(&merge.theirs);
+            let result = merge_sound(engine, &merge, policy);
+            shared.intents.end(&merge.theirs);
+            let _ = shared.inputs.send(Input::Merged { op, merge, result });
         });
         if posted.is_err() {
             tracing::error!("the engine stopped");
@@ -132,6 +133,7 @@ impl Driver {
     }
 
     pub(super) fn merged(&mut self, op: OpId, merge: &Merge, result: MergeDone) {
+        let mut unsound = None;
         let result = match result {
             Ok((result, conflicts)) => {
                 self.remember(&merge.ours, &merge.theirs, &result);
@@ -143,12 +145,14 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(%error, "a merge failed; it is tried again");
                 self.mend(&error);
+                unsound = Unsound::of(error);
                 Err(())
             }
         };
         // What is done above takes time, and may tell the node another one.
         let now = self.now();
         self.node.handle_merged(now, op, result);
+        self.set_unsound_aside(unsound);
     }
 
     /// A remembered merge may be gone: another program can collect garbage too.
@@ -207,6 +211,7 @@ impl Driver {
         outcome: Result<MoveOutcome, EngineError>,
         infos: &Infos,
     ) {
+        let mut unsound = None;
         let result = match outcome {
             Ok(MoveOutcome::Moved) => {
                 self.tags.touched(Instant::now());
@@ -217,6 +222,7 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(%error, "main could not be moved; it is tried again");
                 self.mend(&error);
+                unsound = Unsound::of(error);
                 Err(())
             }
         };
@@ -224,6 +230,7 @@ impl Driver {
         if let Err(error) = self.node.handle_moved(now, op, result) {
             tracing::error!(%error, "main has a commit that does not fit the graph");
         }
+        self.set_unsound_aside(unsound);
     }
 
     fn main_changed(&mut self, main: CommitHash, infos: &Infos) -> Result<MoveResult, ()> {

@@ -15,6 +15,7 @@ mod engine_thread;
 mod foreign;
 mod garbage;
 mod input;
+mod intent;
 mod links;
 mod local;
 mod pull;
@@ -48,6 +49,7 @@ pub(crate) use connect::unix_ms;
 pub(crate) use engine_thread::{EngineHandle, Stopped};
 pub(crate) use foreign::Refused;
 pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
+pub(crate) use intent::MergeIntents;
 pub(crate) use recover::{Recovered, recover, resolve, resolve_all, restore_graph};
 pub(crate) use service::Service;
 pub(crate) use transfer::{fetch_chunks, roots, verify_signatures};
@@ -78,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) rounds: watch::Sender<u64>,
     pub(crate) isolated: AtomicBool,
     pub(crate) absence: Absence,
+    pub(crate) intents: MergeIntents,
     /// How many times the engine has fetched.
     pub(crate) fetches: AtomicU64,
     /// How many requests the engine made for that, as it said after the last one.
@@ -205,6 +208,7 @@ impl Driver {
         };
         driver.size_after_collection =
             driver.shared.store.size_after_collection().unwrap_or_else(|_| driver.store_size());
+        driver.set_deadly_aside();
         driver.dial_known();
         driver
     }

@@ -40,6 +40,15 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
+    /// What a commit holds cannot be worked with, or it cannot be merged in the time that a merge has.
+    /// It must not become main here.
+    #[error("commit {commit} cannot be used: {reason}")]
+    Unsound {
+        /// The commit.
+        commit: CommitHash,
+        /// Why.
+        reason: String,
+    },
     /// The disk is full. What was being written is not there.
     #[error("the disk is full: nothing was changed; free some space and try again")]
     DiskFull,

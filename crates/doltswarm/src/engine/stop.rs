@@ -162,20 +162,20 @@ pub(crate) fn is_over(steps: u64) -> bool {
 
 /// Why the work of this thread has to end.
 pub(crate) fn reason() -> String {
-    SCOPE.with_borrow(|scope| {
-        let reason = scope.stop.as_ref().and_then(|stop| stop.lock().reason);
-        if let Some(reason) = reason {
-            return reason.to_string();
+    if let Some(reason) = requested() {
+        return reason.to_string();
+    }
+    SCOPE.with_borrow(|scope| match &scope.budget {
+        Some(budget) if budget.is_used_up() => {
+            format!("it took more than {} steps or {} s", budget.steps, budget.time.as_secs_f64())
         }
-        match &scope.budget {
-            Some(budget) if budget.is_used_up() => format!(
-                "it took more than {} steps or {} s",
-                budget.steps,
-                budget.time.as_secs_f64()
-            ),
-            _ => StopReason::Cancelled.to_string(),
-        }
+        _ => StopReason::Cancelled.to_string(),
     })
+}
+
+/// Why the work of this thread was stopped, if that was not its budget.
+pub(crate) fn requested() -> Option<StopReason> {
+    SCOPE.with_borrow(|scope| scope.stop.as_ref().and_then(|stop| stop.lock().reason))
 }
 
 /// A statement that runs: other threads can interrupt it until this is dropped.

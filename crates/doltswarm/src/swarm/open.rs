@@ -18,7 +18,7 @@ use super::layout::Layout;
 use super::{DoltServer, InitOptions, Inner, OpenError, OpenOptions, Running, Swarm};
 use crate::config::{Config, ConfigError, DoltConfig};
 use crate::driver::{
-    Absence, Driver, DriverParts, EngineHandle, Service, Shared, Stopped, recover,
+    Absence, Driver, DriverParts, EngineHandle, MergeIntents, Service, Shared, Stopped, recover,
 };
 use crate::engine::{ChunkReader, CommitMeta, Engine, EngineError};
 use crate::identity::{Identity, IdentityError};
@@ -326,6 +326,7 @@ impl Parts {
             rounds: watch::Sender::new(0),
             isolated: AtomicBool::new(false),
             absence: Absence::default(),
+            intents: MergeIntents::open(dir),
             fetches: AtomicU64::new(0),
             fetch_requests: AtomicU64::new(0),
             pulls: Mutex::new(0),

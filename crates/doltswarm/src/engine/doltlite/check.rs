@@ -74,6 +74,10 @@ impl Checker {
         }
         keeper.point(BRANCH, commit)?;
         let faults = stop::limited(self.budget.steps, self.budget.time, || look(path))?;
+        // Then it says nothing about the commit.
+        if let Some(reason) = stop::requested() {
+            return Err(EngineError::Stopped { reason: reason.to_string() });
+        }
         if self.known.len() >= SCHEMAS_KNOWN_MAX {
             self.known.clear();
         }
