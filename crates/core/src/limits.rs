@@ -131,9 +131,13 @@ pub const DIFFERENCE_BATCHES_WAITING_MAX: usize = 2;
 pub const CHUNK_MESSAGE_BYTES: usize = 256 << 10;
 /// The largest piece of a chunk in one message, in bytes; a larger chunk comes in several.
 pub const CHUNK_PIECE_BYTES_MAX: usize = CHUNK_MESSAGE_BYTES;
-/// The largest chunk, in bytes: what a writer can make must be able to travel. Prolly nodes have a few
-/// KiB; a row is in one chunk, and DoltLite takes no row above 10⁹ bytes.
-pub const CHUNK_BYTES_MAX: usize = 1 << 30;
+/// The largest chunk that travels, in bytes: the largest that DoltLite can make, so that what a merge
+/// puts side by side can travel too. Prolly nodes have a few KiB, but a row is in one chunk, at most two
+/// large ones are in the same, and DoltLite takes no row above 10⁹ bytes.
+pub const CHUNK_BYTES_MAX: usize = i32::MAX as usize;
+/// The largest chunk that may be committed, in bytes. Of two rows that are each in such a chunk a merge
+/// may make one, which then is below [`CHUNK_BYTES_MAX`].
+pub const WRITTEN_CHUNK_BYTES_MAX: usize = 1_000 << 20;
 /// The longest name of a peer, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 /// How many addresses of one peer are kept.

@@ -26,10 +26,7 @@ pub(crate) fn inspect_main(
     main: CommitHash,
     expected: &CommitHash,
 ) -> EngineResult<(CommitHash, Refused)> {
-    let fault = match engine.inspect(&main, Some(expected))? {
-        None => engine.lost_records(expected, &main)?,
-        fault => fault,
-    };
+    let fault = engine.inspect_foreign(&main, expected)?;
     let Some(reason) = fault else { return Ok((main, Refused::new())) };
     match engine.refuse(&main, expected)? {
         MoveOutcome::Moved => Ok((engine.main()?, Refused::from([(main, reason)]))),

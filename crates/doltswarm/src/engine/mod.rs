@@ -203,14 +203,15 @@ pub trait Engine: Send {
         Ok(None)
     }
 
-    /// What `commit` does to the records of conflicts that were there in `since` and may not be done,
-    /// for people, or `None`: records are only ever added, and their state changed.
-    fn lost_records(
+    /// What is wrong with what another program committed on main between `since` and `commit`, for
+    /// people, or `None`: what [`Engine::inspect`] finds; records of conflicts that are gone or
+    /// rewritten, of which there are only ever more; and what is too large to travel.
+    fn inspect_foreign(
         &mut self,
-        _since: &CommitHash,
-        _commit: &CommitHash,
+        commit: &CommitHash,
+        since: &CommitHash,
     ) -> EngineResult<Option<String>> {
-        Ok(None)
+        self.inspect(commit, Some(since))
     }
 
     /// Takes a commit of another program off main: moves main from `tip` back to `to`, and keeps the

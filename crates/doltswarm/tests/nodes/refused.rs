@@ -54,6 +54,37 @@ async fn an_unreadable_commit_stops_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_takes_records_away_is_refused() {
+    let [a, b] = homes();
+    if a.server().is_some() {
+        return;
+    }
+    let node = a.found(&format!("{SCHEMA}; INSERT INTO t VALUES (1, 0)")).await;
+    let other = b.join(&node, "b").await;
+    in_step(&[&node, &other]).await;
+    node.set_isolated(true).await;
+    exec(&node, "UPDATE t SET a = 1").await;
+    exec(&other, "UPDATE t SET a = 2").await;
+    node.set_isolated(false).await;
+    in_step(&[&node, &other]).await;
+    let records = "SELECT count(*) FROM swarm_conflicts";
+    assert_eq!(rows(&node, records).await, ["[1]"]);
+    let connection = Connection::open(a.path.join("database.db")).expect("the database opens");
+    connection.busy_timeout(10_000).expect("a timeout");
+    let sql = "DELETE FROM swarm_conflicts; SELECT dolt_commit('-A', '-m', 'by another program')";
+    connection.execute_batch(sql).expect("good SQL");
+    eventually("the commit is refused", async || {
+        let status = node.status().await.expect("a status");
+        status.refused.iter().any(|refused| refused.reason.contains("swarm_conflicts"))
+    })
+    .await;
+    for node in [&node, &other] {
+        assert_eq!(rows(node, records).await, ["[1]"]);
+    }
+    close([node, other]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_starts_on_an_unreadable_main() {
     let homes = homes::<1>();
     let node = homes[0].found(SCHEMA).await;

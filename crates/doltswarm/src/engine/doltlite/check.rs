@@ -11,7 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use doltswarm_core::id::{ChunkHash, CommitHash};
-use doltswarm_core::limits::{INSPECT_STEPS_MAX, INSPECT_TIME_MAX, SCHEMAS_KNOWN_MAX};
+use doltswarm_core::limits::{
+    INSPECT_STEPS_MAX, INSPECT_TIME_MAX, SCHEMAS_KNOWN_MAX, WRITTEN_CHUNK_BYTES_MAX,
+};
 
 use super::chunks::{DoltLiteChunks, schema_of};
 use super::connection::{
@@ -20,6 +22,7 @@ use super::connection::{
 use super::ffi::{Connection, SqliteError};
 use super::keeper::Keeper;
 use super::record;
+use super::sizes::too_large;
 use crate::engine::stop;
 use crate::engine::{EngineError, EngineResult, Value};
 
@@ -37,6 +40,7 @@ pub(super) struct Checker {
     known: BTreeMap<ChunkHash, Vec<String>>,
     /// Opened by the first commit that is looked at.
     chunks: Option<DoltLiteChunks>,
+    chunk_limit: ChunkLimit,
     budget: CheckBudget,
 }
 
@@ -53,7 +57,22 @@ impl Default for CheckBudget {
     }
 }
 
+/// The largest chunk that may be written, in bytes.
+struct ChunkLimit(usize);
+
+impl Default for ChunkLimit {
+    fn default() -> Self {
+        Self(WRITTEN_CHUNK_BYTES_MAX)
+    }
+}
+
 impl Checker {
+    /// Sets how large a chunk may be that is written.
+    #[cfg(test)]
+    pub(super) fn set_chunk_limit(&mut self, bytes: usize) {
+        self.chunk_limit = ChunkLimit(bytes);
+    }
+
     /// Sets how much it may take to look at one schema, and forgets what was looked at.
     #[cfg(test)]
     pub(super) fn set_budget(&mut self, budget: CheckBudget) {
@@ -85,12 +104,26 @@ impl Checker {
         Ok(faults)
     }
 
+    /// What is too large to travel in `commit`, or in a commit between it and `since`.
+    pub(super) fn too_large(
+        &mut self,
+        path: &Path,
+        commit: &CommitHash,
+        since: Option<&CommitHash>,
+    ) -> EngineResult<Option<String>> {
+        let limit = self.chunk_limit.0;
+        too_large(self.chunks(path)?, commit, since, limit)
+    }
+
     fn schema(&mut self, path: &Path, commit: &CommitHash) -> EngineResult<ChunkHash> {
-        let chunks = match &mut self.chunks {
-            Some(chunks) => chunks,
-            none => none.insert(DoltLiteChunks::open(path)?),
-        };
-        schema_of(chunks, commit)
+        schema_of(self.chunks(path)?, commit)
+    }
+
+    fn chunks(&mut self, path: &Path) -> EngineResult<&mut DoltLiteChunks> {
+        match &mut self.chunks {
+            Some(chunks) => Ok(chunks),
+            none => Ok(none.insert(DoltLiteChunks::open(path)?)),
+        }
     }
 }
 

@@ -85,34 +85,29 @@ pub(super) fn schema_of(
     chunks: &mut DoltLiteChunks,
     commit: &CommitHash,
 ) -> EngineResult<ChunkHash> {
-    let damaged = || EngineError::Corrupt { message: format!("commit {commit} is damaged") };
-    let mut one = |hash: ChunkHash| {
-        let chunk = chunks.get_many(&[hash])?.into_iter().flatten().next();
-        chunk.ok_or(EngineError::NoSuchCommit(*commit))
-    };
-    let bytes = one((*commit).into())?;
-    let mut catalog = one(commit_parts(&bytes).ok_or_else(damaged)?.catalog)?;
+    let hash = parts_of(chunks, commit)?.catalog;
+    let catalog = chunks.get_many(&[hash])?.into_iter().flatten().next();
+    let mut catalog = catalog.ok_or(EngineError::NoSuchCommit(*commit))?;
     blank_roots(&mut catalog);
     Ok(DoltLiteFormat.hash(&catalog))
 }
 
-/// The parents of a commit, read without a connection, which a schema that does not parse would stop.
-pub(super) fn parents_of(
+/// What a commit refers to, read without a connection, which a schema that does not parse would stop.
+pub(super) fn parts_of(
     chunks: &mut DoltLiteChunks,
     commit: &CommitHash,
-) -> EngineResult<Vec<CommitHash>> {
+) -> EngineResult<CommitParts> {
     let chunk = chunks.get_many(&[(*commit).into()])?.into_iter().flatten().next();
     let chunk = chunk.ok_or(EngineError::NoSuchCommit(*commit))?;
-    let parts = commit_parts(&chunk)
-        .ok_or_else(|| EngineError::Corrupt { message: format!("commit {commit} is damaged") })?;
-    Ok(parts.parents)
+    commit_parts(&chunk)
+        .ok_or_else(|| EngineError::Corrupt { message: format!("commit {commit} is damaged") })
 }
 
 /// What a commit refers to.
-struct CommitParts {
-    parents: Vec<CommitHash>,
+pub(super) struct CommitParts {
+    pub(super) parents: Vec<CommitHash>,
     /// The list of tables.
-    catalog: ChunkHash,
+    pub(super) catalog: ChunkHash,
 }
 
 /// Reads a commit: a version, the number of parents, their hashes, the hash of the list of tables.

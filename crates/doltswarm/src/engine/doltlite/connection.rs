@@ -19,6 +19,11 @@ const CACHE_KIB: u32 = 8 << 10;
 /// How the engine says that a schema does not parse. Damage of the file reads differently.
 pub(super) const MALFORMED: &str = "malformed database schema";
 
+/// The code of a value or a row that is too large.
+const TOO_BIG: i32 = 18;
+/// How many bytes a value and a row have at most; the engine's own bound.
+const ROW_BYTES_MAX: usize = 1_000_000_000;
+
 /// How the engine's files begin.
 const MAGIC: &[u8] = b"CTLD";
 
@@ -43,6 +48,10 @@ impl SqliteError {
 
     /// The error of a statement that the caller wrote.
     pub(super) fn of_caller(self) -> EngineError {
+        if self.code & 0xff == TOO_BIG {
+            let message = format!("{}: the most is {ROW_BYTES_MAX} bytes", self.message);
+            return EngineError::Rejected { message };
+        }
         if self.is_rejection() {
             return EngineError::Rejected { message: self.message };
         }

@@ -10,7 +10,7 @@ use std::path::Path;
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::RESCUE_COMMITS_MAX;
 
-use super::chunks::{DoltLiteChunks, parents_of};
+use super::chunks::{DoltLiteChunks, parts_of};
 use super::connection::{
     During, Purpose, hash_value, head_of, open_at, open_branch, open_unread, parse_hash,
     transaction,
@@ -127,7 +127,7 @@ fn newest_that_opens(path: &Path, tip: &CommitHash) -> EngineResult<CommitHash> 
             Err(EngineError::Corrupt { .. }) => {}
             Err(error) => return Err(error),
         }
-        let parents = parents_of(&mut chunks, &commit)?;
+        let parents = parts_of(&mut chunks, &commit)?.parents;
         commit = *parents.first().ok_or_else(|| EngineError::Corrupt {
             message: format!("{}: no commit under main can be opened", path.display()),
         })?;

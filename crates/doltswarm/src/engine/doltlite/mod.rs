@@ -43,6 +43,7 @@ mod reader;
 mod record;
 mod refs;
 mod settle;
+mod sizes;
 mod spacing;
 mod table;
 mod violations;
@@ -198,7 +199,7 @@ impl DoltLite {
             return Ok(());
         }
         let since = self.good_main.unwrap_or(main);
-        if let Some(reason) = self.new_fault(&main, &since)? {
+        if let Some(reason) = self.foreign_fault(&main, &since)? {
             let message = format!("another program committed what cannot be used: {reason}");
             return Err(EngineError::Rejected { message });
         }
@@ -225,9 +226,45 @@ impl DoltLite {
         Ok(faults.into_iter().find(|fault| !known.contains(fault)))
     }
 
+    /// What is wrong with what another program committed between `since` and `commit`.
+    fn foreign_fault(
+        &mut self,
+        commit: &CommitHash,
+        since: &CommitHash,
+    ) -> EngineResult<Option<String>> {
+        if commit == since {
+            return Ok(None);
+        }
+        if let Some(fault) = self.new_fault(commit, since)? {
+            return Ok(Some(fault));
+        }
+        if let Some(fault) = check::lost_records(&self.path, since, commit)? {
+            return Ok(Some(fault));
+        }
+        self.checker.too_large(&self.path, commit, Some(since))
+    }
+
+    /// What is wrong with a commit that was just made here on `parent`.
+    fn own_fault(
+        &mut self,
+        commit: &CommitHash,
+        parent: &CommitHash,
+        schema_changed: bool,
+    ) -> EngineResult<Option<String>> {
+        if schema_changed && let Some(fault) = self.new_fault(commit, parent)? {
+            return Ok(Some(fault));
+        }
+        self.checker.too_large(&self.path, commit, Some(parent))
+    }
+
     /// Takes the commit that was just made on `parent` back if something is wrong with it.
-    fn require_sound(&mut self, commit: &CommitHash, parent: &CommitHash) -> EngineResult<()> {
-        let error = match self.new_fault(commit, parent) {
+    fn require_sound(
+        &mut self,
+        commit: &CommitHash,
+        parent: &CommitHash,
+        schema_changed: bool,
+    ) -> EngineResult<()> {
+        let error = match self.own_fault(commit, parent, schema_changed) {
             Ok(None) => return Ok(()),
             Ok(Some(reason)) => EngineError::Rejected { message: reason },
             Err(error) => error,
@@ -264,9 +301,9 @@ impl DoltLite {
         let mut chunks = chunks::DoltLiteChunks::open(&self.path)?;
         let mut commit = *tip;
         for _ in 0..RESCUE_COMMITS_MAX {
-            let parents = chunks::parents_of(&mut chunks, &commit)?;
+            let parents = chunks::parts_of(&mut chunks, &commit)?.parents;
             let Some(parent) = parents.first().copied() else { break };
-            if parent == *floor || self.new_fault(&parent, floor)?.is_none() {
+            if self.foreign_fault(&parent, floor)?.is_none() {
                 return Ok(parent);
             }
             commit = parent;
@@ -312,7 +349,11 @@ impl Engine for DoltLite {
     }
 
     fn found(&mut self, meta: &CommitMeta) -> EngineResult<CommitHash> {
-        commit::found(&self.main, meta)
+        let commit = commit::found(&self.main, meta)?;
+        match self.checker.too_large(&self.path, &commit, None)? {
+            Some(message) => Err(EngineError::Rejected { message }),
+            None => Ok(commit),
+        }
     }
 
     fn main(&mut self) -> EngineResult<CommitHash> {
@@ -336,9 +377,7 @@ impl Engine for DoltLite {
         let done = commit::transact(&self.main, &mut self.trusted, meta, work)?;
         let Executed { commit, parent, .. } = done.executed;
         if let Some(commit) = commit {
-            if done.schema_changed {
-                self.require_sound(&commit, &parent)?;
-            }
+            self.require_sound(&commit, &parent, done.schema_changed)?;
             self.good_main = Some(commit);
         }
         Ok(done.executed)
@@ -348,7 +387,7 @@ impl Engine for DoltLite {
         self.require_good_main()?;
         let executed = commit::pending(&self.main, meta)?;
         if let Some(commit) = executed.commit {
-            let fault = self.new_fault(&commit, &executed.parent);
+            let fault = self.own_fault(&commit, &executed.parent, true);
             if !matches!(fault, Ok(None)) {
                 // The work is another program's: it is to be there as before.
                 stop::shielded(|| commit::uncommit(&self.main, &executed.parent))?;
@@ -370,22 +409,22 @@ impl Engine for DoltLite {
             return Ok(None);
         }
         let main = connection::head(&self.main)?;
-        let fault = self.new_fault(commit, since.unwrap_or(&main))?;
-        if fault.is_none() && *commit == main {
-            self.good_main = Some(main);
-        }
-        Ok(fault)
+        self.new_fault(commit, since.unwrap_or(&main))
     }
 
-    fn lost_records(
+    fn inspect_foreign(
         &mut self,
-        since: &CommitHash,
         commit: &CommitHash,
+        since: &CommitHash,
     ) -> EngineResult<Option<String>> {
         if self.good_main == Some(*commit) {
             return Ok(None);
         }
-        check::lost_records(&self.path, since, commit)
+        let fault = self.foreign_fault(commit, since)?;
+        if fault.is_none() && *commit == connection::head(&self.main)? {
+            self.good_main = Some(*commit);
+        }
+        Ok(fault)
     }
 
     fn refuse(&mut self, tip: &CommitHash, floor: &CommitHash) -> EngineResult<MoveOutcome> {

@@ -17,6 +17,7 @@ mod pairs;
 mod random;
 mod random_definitions;
 mod safety;
+mod sizes;
 mod threads;
 
 conformance_tests!(super::pair);

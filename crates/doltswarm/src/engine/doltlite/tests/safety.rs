@@ -294,13 +294,13 @@ fn a_commit_of_another_program_takes_no_record_away() {
     ] {
         other(&path, &commit(sql));
         let bad = pair.a.main().unwrap();
-        let reason = pair.a.lost_records(&good, &bad).unwrap().expect(sql);
+        let reason = pair.a.inspect_foreign(&bad, &good).unwrap().expect(sql);
         assert!(reason.contains("swarm_conflicts"), "{reason}");
         assert_eq!(pair.a.refuse(&bad, &good).unwrap(), MoveOutcome::Moved);
     }
     other(&path, &commit("UPDATE swarm_conflicts SET state = 'resolved'; DELETE FROM t"));
     let resolved = pair.a.main().unwrap();
-    assert_eq!(pair.a.lost_records(&good, &resolved).unwrap(), None);
+    assert_eq!(pair.a.inspect_foreign(&resolved, &good).unwrap(), None);
     assert_eq!(pair.a.refused().unwrap().len(), 3);
 }
 
