@@ -6,6 +6,7 @@ mod control;
 mod demo;
 mod duration;
 mod error;
+mod literal;
 mod output;
 mod render;
 mod sql;

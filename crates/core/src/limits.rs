@@ -173,6 +173,12 @@ pub const RECORDED_VALUE_BYTES_MAX: usize = 4 << 10;
 pub const EVENTS_BUFFERED_MAX: usize = 1_024;
 /// How many rows one query returns at most.
 pub const QUERY_ROWS_MAX: usize = 1_000_000;
+/// How many digits the beginning of a commit's hash has at least. Fewer are mostly a slip of the pen,
+/// and fit several commits in any swarm of some size.
+pub const REVISION_PREFIX_MIN: usize = 4;
+/// How many commits under main are looked through for one whose hash begins so, if no user commit
+/// does. It bounds the time of one question to some seconds; older merges have to be named in full.
+pub const REVISION_SEARCH_MAX: usize = 100_000;
 /// The longest commit message, in bytes. DoltLite takes 64 KiB for the whole commit, its author and
 /// parents included.
 pub const COMMIT_MESSAGE_BYTES_MAX: usize = 60 << 10;

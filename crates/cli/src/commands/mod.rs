@@ -1,5 +1,6 @@
 //! What each command does: ask, then print.
 
+mod decide;
 mod found;
 mod listen;
 mod peers;
@@ -65,8 +66,8 @@ pub(crate) async fn run(cli: Cli) -> CommandResult<()> {
         Command::Members => read::members(&context).await,
         Command::Log(args) => read::log(&context, args).await,
         Command::Diff(args) => read::diff(&context, args).await,
-        Command::Conflicts(args) => read::conflicts(&context, args).await,
-        Command::Parked => read::parked(&context).await,
+        Command::Conflicts(args) => decide::conflicts(&context, args).await,
+        Command::Parked(args) => decide::parked(&context, args).await,
         Command::Invite(args) => peers::invite(&context, args).await,
         Command::Peers(args) => peers::peers(&context, args).await,
         Command::Pull(args) => peers::pull(&context, args).await,

@@ -1,12 +1,12 @@
 //! The commands that only read.
 
-use crate::args::{ConflictsArgs, ConflictsCommand, DiffArgs, Format, LogArgs, QueryArgs};
+use crate::args::{DiffArgs, Format, LogArgs, QueryArgs};
 use crate::commands::Context;
 use crate::control::client;
 use crate::control::protocol::Request;
 use crate::error::CommandResult;
 use crate::output;
-use crate::render::{conflict, history, peers, rows, status};
+use crate::render::{history, peers, rows, status};
 
 /// `query`: runs a read-only statement.
 pub(super) async fn query(context: &Context, args: QueryArgs) -> CommandResult<()> {
@@ -37,21 +37,4 @@ pub(super) async fn log(context: &Context, args: LogArgs) -> CommandResult<()> {
 pub(super) async fn diff(context: &Context, args: DiffArgs) -> CommandResult<()> {
     let DiffArgs { from, to, limit } = args;
     context.ask(Request::Diff { from, to, limit }, history::diff).await
-}
-
-/// `conflicts`: the row versions that lost.
-pub(super) async fn conflicts(context: &Context, args: ConflictsArgs) -> CommandResult<()> {
-    match args.command {
-        None | Some(ConflictsCommand::List) => {
-            context.ask(Request::Conflicts { all: args.all }, conflict::list).await
-        }
-        Some(ConflictsCommand::Show { id }) => {
-            context.ask(Request::Conflict { id }, conflict::show).await
-        }
-    }
-}
-
-/// `parked`: the heads that main could not include.
-pub(super) async fn parked(context: &Context) -> CommandResult<()> {
-    context.ask(Request::Parked {}, status::parked).await
 }

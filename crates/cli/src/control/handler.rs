@@ -9,6 +9,7 @@ use doltswarm::{InviteOptions, NodeFiles, OpenError, PeerStatus, Rows, Statement
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::control::decide;
 use crate::control::protocol::Request;
 use crate::error::{CommandError, CommandResult};
 
@@ -31,7 +32,13 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
         }
         Request::Conflicts { all } => to_json(swarm.conflicts(all).await?),
         Request::Conflict { id } => to_json(swarm.conflict(&id).await?),
+        Request::Resolve { ids, table, keep, set, message } => {
+            decide::resolve(swarm, ids, table, keep, set, message).await
+        }
         Request::Parked {} => to_json(swarm.parked().await?),
+        Request::CloseHead { head, take, message } => {
+            decide::close_head(swarm, &head, take, &message).await
+        }
         Request::Peers {}
         | Request::AddPeer { .. }
         | Request::RemovePeer { .. }
@@ -142,7 +149,8 @@ fn short(id: &str) -> &str {
     id.get(..10).unwrap_or(id)
 }
 
-fn to_json(report: impl Serialize) -> CommandResult<Value> {
+/// A report as `--json` prints it.
+pub(super) fn to_json(report: impl Serialize) -> CommandResult<Value> {
     Ok(serde_json::to_value(report)?)
 }
 

@@ -2,6 +2,7 @@
 //! process on the directory itself.
 
 pub(crate) mod client;
+mod decide;
 pub(crate) mod handler;
 pub(crate) mod protocol;
 pub(crate) mod server;

@@ -11,6 +11,7 @@ use doltswarm::core::limits;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::args::KeepWord;
 use crate::error::CommandError;
 
 /// The version of this protocol. A client and a node of different versions refuse each other.
@@ -59,8 +60,18 @@ pub(crate) enum Request {
     Conflicts { all: bool },
     /// One conflict.
     Conflict { id: String },
+    /// Decide conflicts: those with these ids, or without any all open ones.
+    Resolve {
+        ids: Vec<String>,
+        table: Option<String>,
+        keep: Option<KeepWord>,
+        set: Vec<String>,
+        message: String,
+    },
     /// The parked heads.
     Parked {},
+    /// Close a parked head.
+    CloseHead { head: String, take: bool, message: String },
     /// Make a ticket.
     Invite { role: String, uses: u32, expires_ms: u64 },
     /// Ask for heads now.

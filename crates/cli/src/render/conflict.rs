@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::render::table::Table;
-use crate::render::text::{items, row, short, text};
+use crate::render::text::{count, items, list as list_of, row, short, text};
 
 /// The conflicts, a line each.
 pub(crate) fn list(conflicts: &Value) -> String {
@@ -22,7 +22,22 @@ pub(crate) fn list(conflicts: &Value) -> String {
             text(conflict, "state"),
         ]);
     }
-    format!("{}\n`doltswarm conflicts show ID` shows the versions of one\n", table.render())
+    format!(
+        "{}\n`doltswarm conflicts show ID` shows the versions of one, \
+         `doltswarm conflicts resolve ID --keep winner|loser` decides\n",
+        table.render()
+    )
+}
+
+/// What a resolution did.
+pub(crate) fn resolved(report: &Value) -> String {
+    match report["commit"].as_str() {
+        Some(_) => {
+            let resolved = count(list_of(report, "resolved").len() as u64, "conflict");
+            format!("{}  {resolved} resolved\n", text(report, "commit"))
+        }
+        None => "no conflict is open, so there is no commit\n".to_owned(),
+    }
 }
 
 /// One conflict with its versions.
@@ -38,6 +53,13 @@ pub(crate) fn show(conflict: &Value) -> String {
     );
     for (label, key) in [("base", "base"), ("lost", "loser"), ("stands", "winner")] {
         let _ = writeln!(out, "  {label:<7} {}", row(&conflict[key]));
+    }
+    if text(conflict, "state") == "open" {
+        let id = short(&text(conflict, "id"));
+        let _ = writeln!(
+            out,
+            "next: `doltswarm conflicts resolve {id} --keep winner|loser`, or `--set COLUMN=VALUE`"
+        );
     }
     out
 }

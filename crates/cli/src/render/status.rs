@@ -83,7 +83,8 @@ fn needs_attention(out: &mut String, status: &Value) {
     let dirty = texts(status, "dirty");
     if !dirty.is_empty() {
         let tables = dirty.join(", ");
-        line(out, "dirty", &format!("{tables}: commit with `doltswarm commit -m MESSAGE`"));
+        let keep = "commit with `doltswarm commit -m MESSAGE`";
+        line(out, "dirty", &format!("{tables}: {keep}"));
     }
     let ours = text(status, "engine_version");
     for peer in list(status, "peers") {
@@ -100,7 +101,7 @@ fn needs_attention(out: &mut String, status: &Value) {
     }
     for head in list(status, "parked") {
         let what = format!("{} {}", short(&text(head, "head")), text(head, "reason"));
-        line(out, "parked", &what);
+        line(out, "parked", &format!("{what}; see `doltswarm parked`"));
     }
     set_aside(out, status);
     for refused in list(status, "rejected") {
@@ -144,6 +145,8 @@ pub(crate) fn parked(heads: &Value) -> String {
     }
     if out.is_empty() {
         out.push_str("nothing is parked\n");
+    } else {
+        out.push_str("\n`doltswarm parked take HEAD -m WHY` brings one into main, `parked drop` gives it up\n");
     }
     out
 }

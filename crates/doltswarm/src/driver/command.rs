@@ -65,6 +65,11 @@ impl Driver {
                     |hash: &CommitHash| self.node.graph().get(hash).map(|commit| commit.signer);
                 let _ = reply.send(commits.iter().map(signer).collect());
             }
+            Command::FindCommits { prefix, reply } => {
+                let begins = |hash: &CommitHash| self.shared.text(hash).starts_with(&prefix);
+                let commits = self.node.graph().iter_topological().map(|commit| commit.hash);
+                let _ = reply.send(commits.filter(begins).collect());
+            }
             Command::Isolate { isolated, reply } => {
                 self.isolate(isolated);
                 let _ = reply.send(());

@@ -71,6 +71,7 @@ impl Input {
                     | Command::Members { .. }
                     | Command::Check { .. }
                     | Command::Signers { .. }
+                    | Command::FindCommits { .. }
             )
         )
     }
@@ -210,6 +211,11 @@ pub(crate) enum Command {
     Release {
         commit: CommitHash,
         reply: Reply<Result<bool, PeersError>>,
+    },
+    /// The user commits whose hash, as the engine writes it, begins so; for names that people write.
+    FindCommits {
+        prefix: String,
+        reply: Reply<Vec<CommitHash>>,
     },
     /// Cut the node off from all peers, or end that.
     Isolate {

@@ -48,8 +48,11 @@ impl Driver {
     ) {
         let main = executed.commit.unwrap_or(executed.parent);
         let taken = match executed.commit {
-            // The common case needs no walk: the commit was made on the main that the node knows.
-            Some(hash) if executed.parent == self.node.main() => {
+            // The common case needs no walk: the commit was made on the main that the node knows, and on
+            // nothing else.
+            Some(hash)
+                if executed.parent == self.node.main() && !has_more_parents(infos, &hash) =>
+            {
                 let mut builds_on = self.node.included().to_vec();
                 builds_on.sort_unstable();
                 let made_on = (builds_on.len() > 1).then_some(executed.parent);
@@ -278,4 +281,9 @@ impl Driver {
             Err(error) => tracing::warn!(%error, "changed tables could not be told"),
         });
     }
+}
+
+/// Whether a commit is known to have more than one parent.
+fn has_more_parents(infos: &Infos, hash: &CommitHash) -> bool {
+    infos.get(hash).is_some_and(|info| info.parents.len() > 1)
 }

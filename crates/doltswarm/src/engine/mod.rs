@@ -80,6 +80,15 @@ pub enum MoveOutcome {
     Dirty(Vec<String>),
 }
 
+/// A table as what writes single rows needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableShape {
+    /// The columns that can be written, in order; generated ones are left out.
+    pub columns: Vec<String>,
+    /// The columns of the primary key, in the key's order; empty if there is none.
+    pub key: Vec<String>,
+}
+
 /// What happened to a row between two commits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowChange {
@@ -186,6 +195,16 @@ pub trait Engine: Send {
     /// Commits to main what other programs left uncommitted on it. How many rows that were is not
     /// known: `rows_affected` is 0.
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed>;
+
+    /// Makes a commit by `meta`'s author with these two parents and exactly the tables of `content`,
+    /// beside main. No branch moves, so what is not made part of main is dropped by
+    /// [`Engine::collect_garbage`].
+    fn commit_joining(
+        &mut self,
+        parents: [&CommitHash; 2],
+        content: &CommitHash,
+        meta: &CommitMeta,
+    ) -> EngineResult<CommitHash>;
 
     /// The tables with uncommitted changes on main, sorted.
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>>;
@@ -341,6 +360,9 @@ pub trait Transaction {
     /// Runs one statement that only reads; it sees what the transaction did so far. At most `limit`
     /// rows; more is [`EngineError::TooLarge`].
     fn query(&mut self, sql: &str, params: &[Value], limit: usize) -> EngineResult<Rows>;
+
+    /// The shape of a table as the transaction has it now, or `None` if there is no such table.
+    fn table(&mut self, name: &str) -> EngineResult<Option<TableShape>>;
 }
 
 /// A connection that only reads.

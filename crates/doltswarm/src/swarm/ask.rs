@@ -151,28 +151,24 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// [`QueryError::NotFound`] where a commit is not here or not written as a hash.
+    /// [`QueryError::NotFound`] if a commit is not here or its name fits several; a name is as for
+    /// [`Swarm::resolve_commit`].
     pub async fn diff(
         &self,
         from: Option<&str>,
         to: Option<&str>,
         limit: usize,
     ) -> Result<DiffReport, QueryError> {
-        let engine = self.inner.shared.founding.engine;
-        let parse = |text: &str| {
-            engine.read_hash(text).map_err(|error| QueryError::NotFound(error.to_string()))
+        let from = match from {
+            Some(name) => Some(self.commit_named(name).await?),
+            None => None,
         };
-        let (from, to) = (from.map(parse).transpose()?, to.map(parse).transpose()?);
-        let (from, to, tables) = self
-            .engine(move |engine| diff_of(engine, from, to, limit))
-            .await
-            .map_err(|error| match error {
-                QueryError::Engine(EngineError::NoSuchCommit(commit)) => {
-                    let commit = engine.write_hash(&commit);
-                    QueryError::NotFound(format!("there is no commit {commit} here"))
-                }
-                error => error,
-            })?;
+        let to = match to {
+            Some(name) => Some(self.commit_named(name).await?),
+            None => None,
+        };
+        let (from, to, tables) =
+            self.engine(move |engine| diff_of(engine, from, to, limit)).await?;
         let shared = &self.inner.shared;
         Ok(DiffReport {
             from: shared.text(&from),
@@ -276,9 +272,11 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// [`PeersError::Invalid`] where the commit is not written as a hash.
+    /// [`PeersError::Invalid`] if the commit is not given by its whole hash and its name, as for
+    /// [`Swarm::resolve_commit`], fits none here.
     pub async fn wait(&self, what: WaitFor, timeout: Duration) -> Result<WaitReport, PeersError> {
         let deadline = Instant::now() + timeout;
+        let what = self.with_whole_hash(what).await?;
         self.connected(deadline).await;
         loop {
             if self.inner.network.is_some() {
@@ -296,6 +294,21 @@ impl Swarm {
                 return Ok(report);
             }
         }
+    }
+
+    /// The commit by its whole hash. One that is given so need not be here yet.
+    async fn with_whole_hash(&self, mut what: WaitFor) -> Result<WaitFor, PeersError> {
+        let engine = self.inner.shared.founding.engine;
+        if let Some(name) = &what.commit
+            && engine.read_hash(name).is_err()
+        {
+            let found = self.resolve_commit(name).await.map_err(|error| match error {
+                QueryError::Closed => PeersError::Closed,
+                error => PeersError::Invalid(error.to_string()),
+            })?;
+            what.commit = Some(found);
+        }
+        Ok(what)
     }
 
     /// Checks at every round of the driver until it is reached or the time has come.
@@ -368,7 +381,7 @@ impl Swarm {
         self.check(&WaitFor::default()).await.is_ok_and(|(_, busy)| busy)
     }
 
-    async fn engine<T: Send + 'static>(
+    pub(super) async fn engine<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut dyn Engine) -> EngineResult<T> + Send + 'static,
     ) -> Result<T, QueryError> {
@@ -376,10 +389,12 @@ impl Swarm {
     }
 }
 
-const CONFLICTS: &str = "SELECT id, kind, table_name, row_key, base, loser, winner, state \
+/// Reads records; what follows is the condition.
+pub(super) const CONFLICTS: &str = "SELECT id, kind, table_name, row_key, base, loser, winner, state \
                          FROM swarm_conflicts";
 
-fn conflict_of(row: Vec<Value>) -> Conflict {
+/// A record from a row of [`CONFLICTS`].
+pub(super) fn conflict_of(row: Vec<Value>) -> Conflict {
     let mut values = row.into_iter();
     let mut text = || match values.next() {
         Some(Value::Text(text)) => Some(text),

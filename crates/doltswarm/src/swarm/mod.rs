@@ -2,6 +2,7 @@
 
 mod aside;
 mod ask;
+mod closing;
 mod database;
 mod error;
 mod event;
@@ -12,6 +13,8 @@ mod newcomer;
 mod open;
 mod options;
 mod report;
+mod resolve;
+mod revision;
 mod watch;
 
 use std::net::SocketAddr;
@@ -28,6 +31,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) use aside::set_aside_heads;
+pub use closing::Closing;
 pub use error::{ExecError, JoinError, OpenError, PeersError, QueryError};
 pub use event::SwarmEvent;
 pub use files::NodeFiles;
@@ -40,6 +44,7 @@ pub use report::{
     ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport, SetAsideHead,
     Status, TableDiffReport, Traffic, WaitReport,
 };
+pub use resolve::{ConflictSelection, Keep, ResolveReport};
 pub use watch::{EventStream, TableChange, TableWatch};
 
 use crate::driver::{Command, Input, Shared, collect};

@@ -8,6 +8,7 @@ mod aside;
 mod conflict;
 mod costs;
 mod damage;
+mod decide;
 mod disk;
 mod engine;
 mod files;

@@ -14,10 +14,12 @@ use super::cut::{Move, Note};
 use super::guard::{Mode, judge};
 use super::moving::{self, Followed};
 use super::session::{During, Link, Session, SqlError, number, pause, text};
+use super::table::Table;
 use super::triggers;
 use crate::engine::record;
 use crate::engine::{
-    CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, Transaction, Value,
+    CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, TableShape, Transaction,
+    Value,
 };
 
 /// The branch that users' statements run on.
@@ -201,5 +203,10 @@ impl Transaction for Open<'_> {
         };
         let (rows, more) = self.link.read(piece.sql, params, limit).map_err(SqlError::of_caller)?;
         if more { Err(EngineError::TooLarge { limit }) } else { Ok(rows) }
+    }
+
+    fn table(&mut self, name: &str) -> EngineResult<Option<TableShape>> {
+        let shape = |table: Table| TableShape { key: table.key_names(), columns: table.columns };
+        Ok(Table::load(self.link, name)?.map(shape))
     }
 }

@@ -25,6 +25,7 @@ mod catch_up;
 mod check;
 mod chunks;
 mod client;
+mod closing;
 mod commit;
 mod cut;
 mod diff;
@@ -258,6 +259,15 @@ impl Engine for Dolt {
 
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {
         exec::pending(self.main_link()?, meta)
+    }
+
+    fn commit_joining(
+        &mut self,
+        parents: [&CommitHash; 2],
+        content: &CommitHash,
+        meta: &CommitMeta,
+    ) -> EngineResult<CommitHash> {
+        closing::commit(self.main.link()?, &self.inbox, &self.pusher, parents, content, meta)
     }
 
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>> {

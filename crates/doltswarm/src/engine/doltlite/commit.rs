@@ -9,9 +9,11 @@ use super::connection::{During, dirty_tables, hash_value, head, parse_hash, text
 use super::ffi::{Connection, SqliteError};
 use super::guard::{Mode, harmless_triggers, is_plain};
 use super::spacing::spaced;
+use super::table::Table;
 use super::{date, record};
 use crate::engine::{
-    CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, Transaction, Value, stop,
+    CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, TableShape, Transaction,
+    Value, stop,
 };
 
 /// Creates `swarm_conflicts` and commits it with all uncommitted work.
@@ -211,10 +213,18 @@ impl Transaction for Open<'_> {
         let (rows, more) = self.judged(sql, |main, sql| main.read(sql, params, limit))?;
         if more { Err(EngineError::TooLarge { limit }) } else { Ok(rows) }
     }
+
+    fn table(&mut self, name: &str) -> EngineResult<Option<TableShape>> {
+        let shape = |table: Table| TableShape {
+            key: table.key_names().into_iter().map(str::to_owned).collect(),
+            columns: table.columns,
+        };
+        Ok(Table::load(self.main, name)?.map(shape))
+    }
 }
 
 /// The parameters of `dolt_commit`: message, author and date.
-fn arguments(meta: &CommitMeta) -> EngineResult<[Value; 3]> {
+pub(super) fn arguments(meta: &CommitMeta) -> EngineResult<[Value; 3]> {
     let CommitMeta { author_name, author_email, message, seconds } = meta;
     let reserved = |c: char| matches!(c, '<' | '>') || c.is_control();
     for (what, part) in [("name", author_name), ("e-mail", author_email)] {

@@ -20,18 +20,20 @@ use self::keeper::{Keeper, Moved};
 use self::merge::Workbench;
 use super::{
     ChunkFormat, ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
-    MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
+    MergeOutcome, MoveOutcome, Reader, Statement, TableDiff, Transaction,
 };
 use super::{date, stop};
 use crate::gateway::{Gateway, GatewayError};
 
 mod check;
 mod chunks;
+mod closing;
 mod commit;
 mod connection;
 mod copy;
 mod definitions;
 mod diff;
+mod dump;
 mod ffi;
 mod guard;
 mod history;
@@ -383,6 +385,14 @@ impl Engine for DoltLite {
         Ok(done.executed)
     }
 
+    fn exec_and_commit(
+        &mut self,
+        statements: &[Statement],
+        meta: &CommitMeta,
+    ) -> EngineResult<Executed> {
+        dump::exec_and_commit(&self.main, statements, meta)
+    }
+
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {
         self.require_good_main()?;
         let executed = commit::pending(&self.main, meta)?;
@@ -441,6 +451,15 @@ impl Engine for DoltLite {
 
     fn refused(&mut self) -> EngineResult<Vec<CommitHash>> {
         refs::refused(&self.main)
+    }
+
+    fn commit_joining(
+        &mut self,
+        parents: [&CommitHash; 2],
+        content: &CommitHash,
+        meta: &CommitMeta,
+    ) -> EngineResult<CommitHash> {
+        closing::commit(&self.path, &self.main, parents, content, meta)
     }
 
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>> {

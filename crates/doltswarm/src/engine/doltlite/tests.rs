@@ -11,6 +11,7 @@ use crate::engine::{ChunkFormat, Engine};
 
 mod chunks;
 mod definitions;
+mod dump;
 mod intake;
 mod own;
 mod pairs;

@@ -17,7 +17,7 @@ use super::closure::Closures;
 use super::commit::DoltCommit;
 use super::hash::hash_of;
 use super::{ChunkSource, corrupt};
-use crate::engine::{ChunkReader, EngineError, EngineResult};
+use crate::engine::{ChunkReader, CommitMeta, EngineError, EngineResult};
 
 /// Chunks that are not in any store yet.
 pub(super) type Chunks = BTreeMap<ChunkHash, Vec<u8>>;
@@ -30,6 +30,23 @@ pub(super) type Chunks = BTreeMap<ChunkHash, Vec<u8>>;
 pub struct Derived {
     commit: CommitHash,
     chunks: Chunks,
+}
+
+/// What a commit says of itself.
+struct Words {
+    name: String,
+    email: String,
+    message: String,
+    /// The date, in milliseconds since 1970-01-01 UTC; `None` for the later of its parents' dates.
+    millis: Option<i64>,
+}
+
+impl Words {
+    /// What a commit says that no person made.
+    fn derived(message: String) -> Self {
+        let (name, email) = (MERGE_AUTHOR_NAME.to_owned(), MERGE_AUTHOR_EMAIL.to_owned());
+        Self { name, email, message, millis: None }
+    }
 }
 
 impl Derived {
@@ -45,7 +62,7 @@ impl Derived {
         main: &CommitHash,
         chunks: &mut dyn ChunkReader,
     ) -> EngineResult<Self> {
-        Self::new([tip, main], tip, join_message(tip, main), chunks)
+        Self::new([tip, main], tip, Words::derived(join_message(tip, main)), chunks)
     }
 
     /// Makes the merge commit of `theirs` into `ours` with the tables of the commit `tables`: what the
@@ -60,15 +77,34 @@ impl Derived {
         tables: &CommitHash,
         chunks: &mut dyn ChunkReader,
     ) -> EngineResult<Self> {
-        Self::new([ours, theirs], tables, merge_message(ours, theirs), chunks)
+        Self::new([ours, theirs], tables, Words::derived(merge_message(ours, theirs)), chunks)
+    }
+
+    /// Makes a user commit with these parents and the tables of the commit `tables`. All three must be
+    /// in `chunks`.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::NoSuchCommit`] if one of them is not there.
+    pub fn by_user(
+        parents: [&CommitHash; 2],
+        tables: &CommitHash,
+        meta: &CommitMeta,
+        chunks: &mut dyn ChunkReader,
+    ) -> EngineResult<Self> {
+        let CommitMeta { author_name, author_email, message, seconds } = meta.clone();
+        let millis = Some(seconds.saturating_mul(1_000));
+        let words = Words { name: author_name, email: author_email, message, millis };
+        Self::new(parents, tables, words, chunks)
     }
 
     fn new(
         parents: [&CommitHash; 2],
         tables: &CommitHash,
-        message: String,
+        words: Words,
         chunks: &mut dyn ChunkReader,
     ) -> EngineResult<Self> {
+        let Words { name, email, message, millis } = words;
         let root = read(tables, chunks)?.root;
         let [first, second] = parents;
         let (at_first, at_second) = (read(first, chunks)?, read(second, chunks)?);
@@ -77,14 +113,14 @@ impl Derived {
         ancestors.extend([(at_first.height, *first), (at_second.height, *second)]);
         let closure = closures.with(at_first.closure, &ancestors)?;
         let height = at_first.height.max(at_second.height).checked_add(1);
-        let millis = at_first.author_millis.max(at_second.author_millis);
+        let millis = millis.unwrap_or(at_first.author_millis.max(at_second.author_millis));
         let commit = DoltCommit {
             parents: vec![*first, *second],
             root,
             closure: Some(closure),
             height: height.ok_or_else(|| corrupt("a commit has no room for its height"))?,
-            author_name: MERGE_AUTHOR_NAME.to_owned(),
-            author_email: MERGE_AUTHOR_EMAIL.to_owned(),
+            author_name: name,
+            author_email: email,
             author_millis: millis,
             committer_name: None,
             committer_email: None,

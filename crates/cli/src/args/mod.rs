@@ -1,5 +1,7 @@
 //! The command line: names, defaults and help. The commands themselves are in `commands`.
 
+mod decide;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,10 @@ use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
 use doltswarm::engine::dolt::DoltUrlError;
 use doltswarm::{DoltServer, Ticket};
+
+pub(crate) use self::decide::{
+    CloseArgs, ConflictsArgs, ConflictsCommand, KeepWord, ParkedArgs, ParkedCommand, ResolveArgs,
+};
 
 use crate::duration;
 use crate::error::{CommandError, CommandResult};
@@ -79,10 +85,10 @@ pub(crate) enum Command {
     Log(LogArgs),
     /// Show the rows that differ between two commits
     Diff(DiffArgs),
-    /// See the row versions that lost
+    /// See the versions that lost, and decide what stands
     Conflicts(ConflictsArgs),
-    /// List the heads that main could not include, with the reason
-    Parked,
+    /// See the heads that main could not include, and close them
+    Parked(ParkedArgs),
     /// Ask peers for their news now
     Pull(PullArgs),
     /// Wait until in step, or until a commit is on enough peers
@@ -266,26 +272,6 @@ pub(crate) struct DiffArgs {
     /// How many rows of a table at most
     #[arg(short = 'n', long, default_value_t = 1000, value_name = "N")]
     pub(crate) limit: usize,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ConflictsArgs {
-    #[command(subcommand)]
-    pub(crate) command: Option<ConflictsCommand>,
-    /// Show resolved conflicts too
-    #[arg(long, global = true)]
-    pub(crate) all: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConflictsCommand {
-    /// List them
-    List,
-    /// Show one with its three versions
-    Show {
-        /// The conflict's id, or the beginning of it
-        id: String,
-    },
 }
 
 #[derive(Debug, Args)]

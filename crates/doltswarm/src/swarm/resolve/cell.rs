@@ -1,0 +1,43 @@
+//! Reading a recorded cell back.
+
+use data_encoding::HEXLOWER;
+use serde_json::Value as Json;
+
+use crate::engine::Value;
+
+/// In a version of a row of a table without a primary key: how many equal rows it stands for.
+pub(super) const COUNT: &str = "×";
+
+/// A cell of a recorded version.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    /// A value, exactly as it was.
+    Value(Value),
+    /// A value that the record names only by its length and hash.
+    Large {
+        /// Its length, in bytes.
+        bytes: u64,
+    },
+}
+
+impl Cell {
+    /// Reads a cell of a record; `None` if the JSON is not of one.
+    pub(super) fn from_json(json: &Json) -> Option<Self> {
+        if let Some(bytes) = json.get("bytes").filter(|_| json.get("blake3").is_some()) {
+            return Some(Self::Large { bytes: bytes.as_u64()? });
+        }
+        let value = match json {
+            Json::Null => Value::Null,
+            Json::Number(number) => match number.as_i64() {
+                Some(integer) => Value::Integer(integer),
+                None => Value::Real(number.as_f64()?),
+            },
+            Json::String(text) => Value::Text(text.clone()),
+            Json::Object(fields) if fields.len() == 1 => {
+                Value::Blob(HEXLOWER.decode(json.get("blob")?.as_str()?.as_bytes()).ok()?)
+            }
+            _ => return None,
+        };
+        Some(Self::Value(value))
+    }
+}
