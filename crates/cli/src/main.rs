@@ -20,12 +20,16 @@ use crate::args::{Cli, Command};
 use crate::error::CommandError;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let json = cli.global.json;
     start_logging(&cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            output::report(&CommandError::failed(format!("cannot start: {error}")));
+            output::report(&CommandError::failed(format!("cannot start: {error}")), json);
             return ExitCode::from(1);
         }
     };
@@ -35,10 +39,26 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::report(&error);
+            output::report(&error, json);
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Says what is wrong with the command line; help and the version are answers.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let wants_json = std::env::args_os().any(|word| word == "--json");
+    if !error.use_stderr() || !wants_json {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let (what, usage) = text.split_once("\n\n").unwrap_or((text.as_str(), ""));
+    let mut error = CommandError::usage(what.trim().trim_start_matches("error: "));
+    if !usage.trim().is_empty() {
+        error = error.hint(usage.trim());
+    }
+    output::report(&error, true);
+    ExitCode::from(error.exit_code())
 }
 
 /// Logs go to standard error: what `RUST_LOG` says, else by the number of `-v`. Without either, only

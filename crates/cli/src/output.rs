@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
+use serde_json::json;
 
 use crate::error::{CommandError, CommandResult};
 
@@ -45,9 +46,14 @@ pub(crate) fn notes_go_to_a_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Reports why the command failed, unless there is nothing left to say.
-pub(crate) fn report(error: &CommandError) {
+/// Reports why the command failed, unless there is nothing left to say: with `json` as one JSON object
+/// on one line. It goes to standard error in either form, so that no script takes it for an answer.
+pub(crate) fn report(error: &CommandError, json: bool) {
     if error.message.is_empty() {
+        return;
+    }
+    if json && let Ok(text) = serde_json::to_string(&json!({ "error": error })) {
+        note(&text);
         return;
     }
     note(&format!("error: {}", error.message));

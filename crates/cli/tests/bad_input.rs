@@ -23,8 +23,17 @@ fn wrong_usage_is_exit_2() {
         &["init", "--dolt-url", "mysql://127.0.0.1"],
         &["up", "--bind", "here"],
         &["wait", "--peers", "many"],
-        &["peers", "add", "ab", "127.0.0.1:1"],
+        &["peers", "add", "ab"],
+        &["peers", "add", "ab", "here"],
         &["query", "SELECT 1", "--format", "xml"],
+        &["conflicts", "resolve"],
+        &["conflicts", "resolve", "ab"],
+        &["conflicts", "resolve", "--keep", "loser"],
+        &["conflicts", "resolve", "ab", "--all", "--keep", "loser"],
+        &["conflicts", "resolve", "ab", "--keep", "loser", "--set", "a=1"],
+        &["conflicts", "resolve", "ab", "--keep", "neither"],
+        &["conflicts", "resolve", "ab", "--set", "nothing"],
+        &["parked", "drop", "ab"],
     ] {
         let ran = node.run(args);
         assert_eq!(ran.code, Some(2), "{args:?}: {ran:?}");

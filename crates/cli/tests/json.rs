@@ -147,6 +147,30 @@ fn wait_says_what_it_came_to_and_ends_with_3_when_the_time_is_up() {
 }
 
 #[test]
+fn errors_are_objects_on_standard_error() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.founded("a");
+    let error = |code: i32, args: &[&str]| {
+        let ran = Ran::of(node.command(args).arg("--json"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), ""), "{ran:?}");
+        let lines: Vec<&str> = ran.stderr.lines().collect();
+        let [line] = lines[..] else { panic!("one line: {ran:?}") };
+        serde_json::from_str::<Value>(line).unwrap()["error"].clone()
+    };
+    let failed = error(1, &["query", "SELEC 1"]);
+    assert_eq!(keys(&failed), ["hint", "kind", "message"]);
+    assert_eq!(failed["kind"], "failed");
+    assert!(failed["message"].as_str().unwrap().contains("syntax error"), "{failed}");
+    let unknown = error(1, &["pull", "zoe"]);
+    assert_eq!(unknown["message"], "no peer is called `zoe`");
+    assert_eq!(unknown["hint"], "`doltswarm peers` lists them");
+    let usage = error(2, &["wait", "--timeout", "soon"]);
+    assert_eq!(usage["kind"], "usage");
+    assert!(usage["message"].as_str().unwrap().contains("is not a duration"), "{usage}");
+    assert_eq!(error(2, &["frobnicate"])["kind"], "usage");
+}
+
+#[test]
 fn empty_lists_are_lists() {
     let sandbox = Sandbox::new();
     let node = sandbox.founded("a");

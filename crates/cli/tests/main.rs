@@ -7,6 +7,7 @@ mod control;
 mod crash;
 mod demo;
 mod dolt;
+mod dump;
 mod json;
 mod node;
 mod shell;

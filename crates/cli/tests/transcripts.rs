@@ -22,6 +22,16 @@ fn two_nodes() {
 }
 
 #[test]
+fn conflicts() {
+    run_page(include_str!("cmd/conflicts.md"));
+}
+
+#[test]
+fn undo() {
+    run_page(include_str!("cmd/undo.md"));
+}
+
+#[test]
 fn mistakes() {
     run_page(include_str!("cmd/mistakes.md"));
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, Sandbox};
+use crate::support::{Node, Ran, Sandbox};
 
 const TIMEOUT: [&str; 2] = ["--timeout", "60s"];
 
@@ -131,4 +131,43 @@ fn only_admins_invite() {
     bob.ok(["join", &ann.invite()]);
     let error = bob.fails(1, ["invite"]);
     assert!(error.contains("admin"), "{error}");
+}
+
+#[test]
+fn ticket_is_read_from_standard_input_and_however_it_was_wrapped() {
+    let sandbox = Sandbox::new();
+    let ann = sandbox.founded("ann");
+    let _up = ann.up();
+    let ticket = ann.invite();
+    let (first, second) = ticket.split_at(70);
+    let bob = sandbox.node("bob");
+    let mail = format!("> \"{}\n> {}\"\n", first.to_uppercase(), second);
+    let ran = Ran::with_input(&mut bob.command(["join", "--name", "bob", "-"]), &mail);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let (ticket, cid) = (ann.invite(), sandbox.node("cid"));
+    let (first, second) = ticket.split_at(70);
+    cid.ok(["join", first, second]);
+    assert_eq!(ann.json(["members"]).as_array().unwrap().len(), 3);
+    // Members are named by name, also to say where they are.
+    let added = ann.json(["peers", "add", "bob", "127.0.0.1:9"]);
+    assert_eq!(added["added"], bob.json(["status"])["peer"]);
+    assert!(ann.fails(1, ["peers", "add", "zoe", "127.0.0.1:9"]).contains("no member"));
+    let log = cid.json(["log"]);
+    assert!(log.as_array().unwrap().iter().any(|entry| entry["signer_name"] == "ann"), "{log}");
+}
+
+#[test]
+fn shells_and_man_learn_every_command() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("nowhere");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = node.ok(["completions", shell]);
+        assert!(script.contains("conflicts") && script.contains("--uses"), "{shell}");
+    }
+    let dir = sandbox.path().join("man");
+    let written = node.json(["man", dir.to_str().unwrap()]);
+    for page in ["doltswarm.1", "doltswarm-init.1", "doltswarm-conflicts-resolve.1"] {
+        assert!(written["pages"].as_array().unwrap().iter().any(|name| name == page), "{written}");
+        assert!(std::fs::read_to_string(dir.join(page)).unwrap().contains(".TH"), "{page}");
+    }
 }

@@ -17,6 +17,9 @@ use doltswarm_core::limits;
 const PREFIX: &str = "doltswarm";
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
+/// The longest text that is looked at for a ticket, in bytes: one with a mark before every line of a few
+/// letters.
+const TEXT_READ_BYTES_MAX: usize = 4 * limits::TICKET_TEXT_BYTES_MAX;
 
 /// Everything a newcomer needs to reach the swarm, and a secret that makes its bearer a member.
 ///
@@ -95,9 +98,14 @@ impl fmt::Display for Ticket {
 impl FromStr for Ticket {
     type Err = ParseTicketError;
 
-    /// Reads a ticket; white space around it is let be.
+    /// Reads a ticket. What mail programs, chats and shells do to a long word is undone: white space
+    /// in and around it, quotes and brackets around it, and capitals do not matter.
     fn from_str(text: &str) -> Result<Self, ParseTicketError> {
-        let text = text.trim();
+        if text.len() > TEXT_READ_BYTES_MAX {
+            return Err(ParseTicketError::NotATicket);
+        }
+        let text = text.chars().filter(|c| !is_wrapping(*c)).collect::<String>();
+        let text = text.to_ascii_lowercase();
         let body = text
             .strip_prefix(PREFIX)
             .filter(|_| text.len() <= limits::TICKET_TEXT_BYTES_MAX)
@@ -116,6 +124,13 @@ impl FromStr for Ticket {
             _ => Err(ParseTicketError::Damaged),
         }
     }
+}
+
+/// Whether a character only came between or around the letters of a ticket on its way.
+fn is_wrapping(c: char) -> bool {
+    const QUOTES: &str = "\"'`<>()[]{}\u{2018}\u{2019}\u{201c}\u{201d}\u{ab}\u{bb}";
+    const INVISIBLE: &str = "\u{ad}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}";
+    c.is_whitespace() || QUOTES.contains(c) || INVISIBLE.contains(c)
 }
 
 /// Takes the fields after the version apart; `None` where they are not exactly those of a ticket.
@@ -222,7 +237,8 @@ mod tests {
         ) {
             let mut characters: Vec<char> = ticket.to_string().chars().collect();
             let at = at.index(characters.len());
-            prop_assume!(characters[at] != with);
+            // Another case of the same letter is no change.
+            prop_assume!(characters[at] != with.to_ascii_lowercase());
             characters[at] = with;
             let text: String = characters.into_iter().collect();
             prop_assert!(text.parse::<Ticket>().is_err());
@@ -252,7 +268,7 @@ mod tests {
     #[test]
     fn errors_tell_what_happened() {
         let text = sample().to_string();
-        for other in ["", "hello", "https://example.org", &text[1..], &text.to_uppercase()] {
+        for other in ["", "hello", "https://example.org", &text[1..]] {
             assert_eq!(other.parse::<Ticket>(), Err(ParseTicketError::NotATicket), "{other}");
         }
         let long = format!("{text}{}", "a".repeat(limits::TICKET_TEXT_BYTES_MAX));
@@ -260,6 +276,24 @@ mod tests {
         for cut in [PREFIX, &text[..text.len() - 1], &text[..40]] {
             assert_eq!(cut.parse::<Ticket>(), Err(ParseTicketError::Damaged), "{cut}");
         }
+    }
+
+    #[test]
+    fn wrapped_quoted_and_capital_tickets_are_read() {
+        let ticket = sample();
+        let text = ticket.to_string();
+        let (first, second) = text.split_at(60);
+        for carried in [
+            text.to_uppercase(),
+            format!("\"{text}\""),
+            format!("<{text}>\r\n"),
+            format!("  > {first}\r\n  > {second}\n"),
+            format!("\u{201c}{first}\u{200b} {second}\u{201d}"),
+        ] {
+            assert_eq!(carried.parse::<Ticket>().as_ref(), Ok(&ticket), "{carried}");
+        }
+        let twice = format!("{text}{text}");
+        assert_eq!(twice.parse::<Ticket>(), Err(ParseTicketError::Damaged));
     }
 
     #[test]

@@ -1,21 +1,22 @@
 //! The command line: names, defaults and help. The commands themselves are in `commands`.
 
 mod decide;
+mod undo;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use doltswarm::DoltServer;
 use doltswarm::core::commit::{ConflictPolicy, EngineKind};
-use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
 use doltswarm::engine::dolt::DoltUrlError;
-use doltswarm::{DoltServer, Ticket};
 
 pub(crate) use self::decide::{
     CloseArgs, ConflictsArgs, ConflictsCommand, KeepWord, ParkedArgs, ParkedCommand, ResolveArgs,
 };
+pub(crate) use self::undo::{CompletionsArgs, ManArgs, RestoreArgs, RevertArgs};
 
 use crate::duration;
 use crate::error::{CommandError, CommandResult};
@@ -85,6 +86,10 @@ pub(crate) enum Command {
     Log(LogArgs),
     /// Show the rows that differ between two commits
     Diff(DiffArgs),
+    /// Take back what one commit changed, by a new commit
+    Revert(RevertArgs),
+    /// Make a table's rows what they were at a commit, by a new commit
+    Restore(RestoreArgs),
     /// See the versions that lost, and decide what stands
     Conflicts(ConflictsArgs),
     /// See the heads that main could not include, and close them
@@ -97,6 +102,10 @@ pub(crate) enum Command {
     Events,
     /// Watch three peers on this machine write, disagree, part and heal
     Demo(DemoArgs),
+    /// Print the script that teaches a shell these commands
+    Completions(CompletionsArgs),
+    /// Write manual pages into a directory
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -170,9 +179,10 @@ pub(crate) struct InviteArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
-    /// The text that `doltswarm invite` printed
-    #[arg(value_parser = parse_ticket)]
-    pub(crate) ticket: Box<Ticket>,
+    /// The text that `doltswarm invite` printed; `-` reads it from standard input. In several words
+    /// if it was wrapped
+    #[arg(required = true)]
+    pub(crate) ticket: Vec<String>,
     /// This peer's name, for people
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
@@ -241,8 +251,8 @@ pub(crate) enum PeersCommand {
     List,
     /// Say where a member is found
     Add {
-        /// The member's id, all 64 digits
-        peer: PeerId,
+        /// The member's id, the beginning of it, or its name
+        peer: String,
         /// Where it listens
         #[arg(required = true, value_name = "ADDR")]
         addresses: Vec<SocketAddr>,
@@ -303,13 +313,6 @@ fn parse_policy(word: &str) -> Result<ConflictPolicy, String> {
 
 fn parse_role(word: &str) -> Result<Role, String> {
     Role::from_word(word).ok_or_else(|| "expected writer, reader or admin".to_owned())
-}
-
-fn parse_ticket(text: &str) -> Result<Box<Ticket>, String> {
-    let ticket = text.trim().parse::<Ticket>().map_err(|error| {
-        format!("{error}; copy the whole text that `doltswarm invite` printed, in one piece")
-    })?;
-    Ok(Box::new(ticket))
 }
 
 #[cfg(test)]

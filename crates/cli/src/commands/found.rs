@@ -1,11 +1,12 @@
 //! The commands that make a node: `init` founds a swarm, `join` becomes a member of one.
 
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use doltswarm::core::commit::EngineKind;
-use doltswarm::{InitOptions, JoinOptions, JoinProgress, Swarm};
+use doltswarm::{InitOptions, JoinOptions, JoinProgress, Swarm, Ticket};
 use serde_json::{Value, json};
 
 use crate::args::{InitArgs, JoinArgs};
@@ -16,6 +17,8 @@ use crate::render::text::{count, number, short, text};
 
 /// How often progress is told where nobody watches a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// How much of standard input is read for a ticket, in bytes; a ticket has at most 2 KiB.
+const TICKET_INPUT_BYTES_MAX: u64 = 64 << 10;
 /// How often the line on a terminal changes.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -51,12 +54,13 @@ pub(super) async fn init(context: &Context, args: InitArgs) -> CommandResult<()>
 
 /// `join`: clones the database and becomes a member.
 pub(super) async fn join(context: &Context, args: JoinArgs) -> CommandResult<()> {
+    let ticket = read_ticket(&args.ticket)?;
     let options =
         JoinOptions { name: args.name, dolt: args.dolt.server()?, ..JoinOptions::default() };
     let progress = Progress::new(output::notes_go_to_a_terminal());
     let result = {
         let told = std::sync::Arc::clone(&progress);
-        Swarm::join(&context.dir, &args.ticket, options, move |step| told.tell(&step)).await
+        Swarm::join(&context.dir, &ticket, options, move |step| told.tell(&step)).await
     };
     progress.finish();
     let swarm = result?;
@@ -71,6 +75,25 @@ pub(super) async fn join(context: &Context, args: JoinArgs) -> CommandResult<()>
             text(answer, "peer"),
         )
     })
+}
+
+/// Reads the ticket, which may have become several words on its way.
+fn read_ticket(words: &[String]) -> CommandResult<Ticket> {
+    let text = match words {
+        [word] if word == "-" => read_stdin_text()?,
+        words => words.concat(),
+    };
+    text.parse::<Ticket>().map_err(|error| {
+        CommandError::usage(error.to_string())
+            .hint("copy the whole text that `doltswarm invite` printed")
+    })
+}
+
+fn read_stdin_text() -> CommandResult<String> {
+    let mut text = String::new();
+    let read = io::stdin().lock().take(TICKET_INPUT_BYTES_MAX).read_to_string(&mut text);
+    read.map_err(|error| CommandError::failed(format!("cannot read standard input: {error}")))?;
+    Ok(text)
 }
 
 /// What a new node is, as `--json` prints it.

@@ -2,6 +2,7 @@
 
 mod decide;
 mod found;
+mod itself;
 mod listen;
 mod peers;
 mod read;
@@ -60,6 +61,8 @@ pub(crate) async fn run(cli: Cli) -> CommandResult<()> {
         Command::Events => listen::events(&context).await,
         Command::Exec(args) => write::exec(&context, args).await,
         Command::Commit(args) => write::commit(&context, args).await,
+        Command::Revert(args) => write::revert(&context, args).await,
+        Command::Restore(args) => write::restore(&context, args).await,
         Command::Query(args) => read::query(&context, args).await,
         Command::Sql => shell::sql(&context).await,
         Command::Status => read::status(&context).await,
@@ -73,5 +76,7 @@ pub(crate) async fn run(cli: Cli) -> CommandResult<()> {
         Command::Pull(args) => peers::pull(&context, args).await,
         Command::Wait(args) => peers::wait(&context, args).await,
         Command::Demo(args) => demo::run(context.json, args.engine).await,
+        Command::Completions(args) => itself::completions(args),
+        Command::Man(args) => itself::man(&context, &args),
     }
 }

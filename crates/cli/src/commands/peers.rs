@@ -27,7 +27,7 @@ pub(super) async fn peers(context: &Context, args: PeersArgs) -> CommandResult<(
     match args.command {
         None | Some(PeersCommand::List) => context.ask(Request::Peers {}, render::list).await,
         Some(PeersCommand::Add { peer, addresses }) => {
-            let request = Request::AddPeer { peer: peer.to_string(), addresses };
+            let request = Request::AddPeer { peer, addresses };
             let added = |answer: &Value| {
                 let addresses = texts(answer, "addresses").join(", ");
                 format!("{} is looked for at {addresses}", short(&text(answer, "added")))

@@ -95,7 +95,7 @@ async fn run_one(
         Ok(answer) if query => output::print(&rows::table(&answer)),
         Ok(answer) => output::print(&committed(&answer)),
         Err(error) if terminal => {
-            output::report(&error);
+            output::report(&error, false);
             Ok(())
         }
         Err(error) => Err(error),

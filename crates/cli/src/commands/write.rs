@@ -7,7 +7,7 @@ use std::path::Path;
 use doltswarm::core::limits::SQL_BYTES_MAX;
 use serde_json::Value;
 
-use crate::args::{CommitArgs, ExecArgs};
+use crate::args::{CommitArgs, ExecArgs, RestoreArgs, RevertArgs};
 use crate::commands::Context;
 use crate::control::protocol::Request;
 use crate::error::{CommandError, CommandResult};
@@ -26,6 +26,18 @@ pub(super) async fn exec(context: &Context, args: ExecArgs) -> CommandResult<()>
 /// `commit`: commits what other programs left.
 pub(super) async fn commit(context: &Context, args: CommitArgs) -> CommandResult<()> {
     context.ask(Request::Commit { message: args.message }, committed).await
+}
+
+/// `revert`: takes back what a commit changed.
+pub(super) async fn revert(context: &Context, args: RevertArgs) -> CommandResult<()> {
+    let RevertArgs { commit, message } = args;
+    context.ask(Request::Revert { commit, message }, committed).await
+}
+
+/// `restore`: makes a table's rows what they were.
+pub(super) async fn restore(context: &Context, args: RestoreArgs) -> CommandResult<()> {
+    let RestoreArgs { table, at, message } = args;
+    context.ask(Request::Restore { table, at, message }, committed).await
 }
 
 /// What an exec did, in one line.

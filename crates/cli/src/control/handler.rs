@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
-use doltswarm::{InviteOptions, NodeFiles, OpenError, PeerStatus, Rows, Statement, Swarm, WaitFor};
+use doltswarm::{InviteOptions, NodeFiles, OpenError, Rows, Statement, Swarm, WaitFor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -23,6 +23,10 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
             to_json(swarm.exec_and_commit(&message, statements).await?)
         }
         Request::Commit { message } => to_json(swarm.commit(&message).await?),
+        Request::Revert { commit, message } => to_json(swarm.revert(&commit, &message).await?),
+        Request::Restore { table, at, message } => {
+            to_json(swarm.restore(&table, &at, &message).await?)
+        }
         Request::Query { sql } => Ok(rows_to_json(&swarm.query(&sql, Vec::new()).await?)),
         Request::Status {} => to_json(swarm.status().await?),
         Request::Members {} => to_json(swarm.members().await?),
@@ -68,10 +72,9 @@ pub(crate) fn handle_files(
 async fn handle_peers(swarm: &Swarm, request: Request) -> CommandResult<Value> {
     match request {
         Request::AddPeer { peer, addresses } => {
-            let id: PeerId =
-                peer.parse().map_err(|error| CommandError::usage(format!("{error}")))?;
+            let id = find_member(swarm, &peer).await?;
             swarm.add_peer(id, addresses.clone()).await?;
-            Ok(json!({ "added": peer, "addresses": addresses }))
+            Ok(json!({ "added": id.to_string(), "addresses": addresses }))
         }
         Request::RemovePeer { peer } => {
             let id = find_peer(swarm, &peer).await?;
@@ -121,25 +124,36 @@ async fn pull(swarm: &Swarm, peer: Option<String>) -> CommandResult<Value> {
 }
 
 /// Finds a peer by its id, the beginning of its id, or its name.
+async fn find_peer(swarm: &Swarm, text: &str) -> CommandResult<PeerId> {
+    let peers = swarm.peers().await?.into_iter().map(|peer| (peer.id, peer.name)).collect();
+    find(peers, text, "peer", "`doltswarm peers` lists them")
+}
+
+/// Finds a member by its id, the beginning of its id, or its name.
+async fn find_member(swarm: &Swarm, text: &str) -> CommandResult<PeerId> {
+    let members = swarm.members().await?.into_iter();
+    let members = members.map(|member| (member.id, member.name)).collect();
+    find(members, text, "member", "`doltswarm members` lists them")
+}
+
+/// Finds somebody among those with these ids and names.
 ///
 /// Members choose their names, so a name that looks like the beginning of another's id is ambiguous,
 /// and never stands for that other.
-async fn find_peer(swarm: &Swarm, text: &str) -> CommandResult<PeerId> {
+fn find(known: Vec<(String, String)>, text: &str, what: &str, hint: &str) -> CommandResult<PeerId> {
     if let Ok(id) = text.parse::<PeerId>() {
         return Ok(id);
     }
-    let peers = swarm.peers().await?;
-    let matches = |peer: &&PeerStatus| peer.name == text || peer.id.starts_with(text);
-    let found: Vec<&str> = peers
+    let matches = |(id, name): &&(String, String)| name == text || id.starts_with(text);
+    let found: Vec<&str> = known
         .iter()
         .filter(|_| !text.is_empty())
         .filter(matches)
-        .map(|peer| peer.id.as_str())
+        .map(|(id, _)| id.as_str())
         .collect();
     match found[..] {
         [id] => id.parse().map_err(|error| CommandError::failed(format!("{error}"))),
-        [] => Err(CommandError::failed(format!("no peer is called `{text}`"))
-            .hint("`doltswarm peers` lists them")),
+        [] => Err(CommandError::failed(format!("no {what} is called `{text}`")).hint(hint)),
         _ => Err(CommandError::failed(format!("`{text}` may be {}", found.join(" or ")))
             .hint("give more digits of the id")),
     }

@@ -15,7 +15,7 @@ use crate::args::KeepWord;
 use crate::error::CommandError;
 
 /// The version of this protocol. A client and a node of different versions refuse each other.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// The longest greeting, in bytes.
 pub(crate) const GREETING_BYTES_MAX: usize = 1 << 10;
 /// The longest request, in bytes: the most SQL, with every character escaped, and the rest.
@@ -40,6 +40,10 @@ pub(crate) enum Request {
     Exec { message: String, statements: Vec<String> },
     /// Commit what other programs left.
     Commit { message: String },
+    /// Take back what a commit changed.
+    Revert { commit: String, message: String },
+    /// Make a table's rows what they were at a commit.
+    Restore { table: String, at: String, message: String },
     /// Run a read-only query.
     Query { sql: String },
     /// What is going on.

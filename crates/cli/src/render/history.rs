@@ -11,7 +11,11 @@ pub(crate) fn log(entries: &Value) -> String {
     let mut out = String::new();
     for entry in items(entries) {
         let kind = text(entry, "kind");
-        let signer = entry["signer"].as_str().map(|id| format!("  signed by {}", short(id)));
+        let signer = entry["signer"].as_str().map(|id| {
+            let name = text(entry, "signer_name");
+            let name = if name.is_empty() { name } else { format!("{name} ") };
+            format!("  signed by {name}{}", short(id))
+        });
         let _ = writeln!(
             out,
             "{}  {}  {:<8}{}",

@@ -333,6 +333,10 @@ pub trait Engine: Send {
         limit: usize,
     ) -> EngineResult<TableDiff>;
 
+    /// The statements that make a table as it was at a commit: first the table, then its indexes and
+    /// triggers, if they are not part of that; nothing if there was no such table.
+    fn definition(&mut self, at: &CommitHash, table: &str) -> EngineResult<Vec<String>>;
+
     /// The engine's hash of all tables at the tip of main, as the engine writes it, in lower case:
     /// equal exactly where the contents are equal.
     fn state_hash(&mut self) -> EngineResult<String>;

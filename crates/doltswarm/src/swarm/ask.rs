@@ -1,5 +1,6 @@
 //! What is going on: status, peers, log, diff, conflicts; asking peers, and waiting.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -127,6 +128,9 @@ impl Swarm {
             .command(|reply| Command::Signers { commits, reply })
             .await
             .ok_or(QueryError::Closed)?;
+        let named = self.members().await?.into_iter().filter(|member| !member.name.is_empty());
+        let names: BTreeMap<String, String> =
+            named.map(|member| (member.id, member.name)).collect();
         let shared = &self.inner.shared;
         let entries = infos.into_iter().zip(signers).map(|(info, signer)| LogEntry {
             commit: shared.text(&info.hash),
@@ -138,6 +142,7 @@ impl Swarm {
             }
             .into(),
             parents: shared.texts(&info.parents),
+            signer_name: signer.and_then(|signer| names.get(&signer.to_string()).cloned()),
             signer: signer.map(|signer| signer.to_string()),
             author: format!("{} <{}>", info.author_name, info.author_email),
             date: crate::date::rfc3339(info.seconds),

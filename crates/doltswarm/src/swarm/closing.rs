@@ -7,7 +7,8 @@ use doltswarm_core::commit::{ConflictPolicy, Merge};
 use doltswarm_core::id::CommitHash;
 use tokio::sync::oneshot;
 
-use super::{ExecError, ExecReport, QueryError, Swarm};
+use super::undo::not_found;
+use super::{ExecError, ExecReport, Swarm};
 use crate::driver::{Input, collect};
 use crate::engine::{
     CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome, MoveOutcome,
@@ -40,15 +41,10 @@ impl Swarm {
         message: &str,
     ) -> Result<ExecReport, ExecError> {
         let meta = self.meta(message)?;
-        let invalid = |error: QueryError| match error {
-            QueryError::Engine(error) => ExecError::Engine(error),
-            QueryError::Closed => ExecError::Closed,
-            error => ExecError::Invalid(error.to_string()),
-        };
-        let commit = self.commit_named(head).await.map_err(invalid)?;
+        let commit = self.commit_named(head).await.map_err(not_found)?;
         let shared = Arc::clone(&self.inner.shared);
         let text = shared.text(&commit);
-        let status = self.status().await.map_err(invalid)?;
+        let status = self.status().await.map_err(not_found)?;
         if !status.parked.iter().any(|parked| parked.head == text) {
             let what = format!("{text} is not a parked head, so there is nothing to close");
             return Err(ExecError::Invalid(what));

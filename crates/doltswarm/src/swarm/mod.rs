@@ -15,6 +15,7 @@ mod options;
 mod report;
 mod resolve;
 mod revision;
+mod undo;
 mod watch;
 
 use std::net::SocketAddr;

@@ -190,6 +190,8 @@ pub struct LogEntry {
     pub parents: Vec<String>,
     /// Who signed; null for a merge commit.
     pub signer: Option<String>,
+    /// The signer's name, if it is known and not empty.
+    pub signer_name: Option<String>,
     /// The author, as `name <e-mail>`.
     pub author: String,
     /// The date, as RFC 3339 in UTC.

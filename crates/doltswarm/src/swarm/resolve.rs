@@ -1,8 +1,8 @@
 //! Deciding conflicts: one ordinary signed commit puts the chosen version of each row in its place and
 //! marks the records as resolved.
 
-mod cell;
-mod row;
+pub(super) mod cell;
+pub(super) mod row;
 
 use doltswarm_core::limits::QUERY_ROWS_MAX;
 
@@ -87,7 +87,8 @@ impl Swarm {
     }
 }
 
-fn rejected(message: impl Into<String>) -> EngineError {
+/// A refusal of what the caller asked for.
+pub(super) fn rejected(message: impl Into<String>) -> EngineError {
     EngineError::Rejected { message: message.into() }
 }
 
@@ -228,7 +229,9 @@ fn put_without_key(
         return Err(rejected("a deletion lost, and it cannot stand beside a row"));
     }
     match (&versions.winner, keep) {
-        (Some(winner), Keep::Loser) => row::remove_equal(transaction, table, shape, winner),
+        (Some(winner), Keep::Loser) => {
+            row::remove_equal(transaction, table, shape, winner).map(|_| ())
+        }
         _ => Ok(()),
     }
 }

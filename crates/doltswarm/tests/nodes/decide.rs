@@ -99,7 +99,11 @@ async fn one_conflict_is_set_or_kept_by_a_prefix_of_its_id() {
     let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, y TEXT);
                   INSERT INTO t VALUES (1, '', ''), (2, '', ''), (3, '', '');";
     let (a, b) = pair(&homes, schema, ConflictPolicy::Settle).await;
-    let on_a = sql(&["UPDATE t SET x = 'a', y = 'a' WHERE id < 3", "DELETE FROM t WHERE id = 3"]);
+    let on_a = sql(&[
+        "UPDATE t SET x = 'a' WHERE id = 1",
+        "UPDATE t SET x = 'a', y = 'a' WHERE id = 2",
+        "DELETE FROM t WHERE id = 3",
+    ]);
     let on_b = sql(&["UPDATE t SET x = 'b' WHERE id <> 2", "DELETE FROM t WHERE id = 2"]);
     apart(&a, &b, on_a, on_b).await;
     let conflicts = a.conflicts(false).await.expect("conflicts");
@@ -127,7 +131,7 @@ async fn one_conflict_is_set_or_kept_by_a_prefix_of_its_id() {
     a.resolve_conflicts(of(2), set, "keep it after all").await.expect("resolved");
     a.resolve_conflicts(of(3), Keep::Winner, "it stays").await.expect("resolved");
     let expected =
-        ["[1,\"ours and theirs\",\"a\"]", "[2,\"ours and theirs\",\"a\"]", "[3,\"b\",\"\"]"];
+        ["[1,\"ours and theirs\",\"\"]", "[2,\"ours and theirs\",\"a\"]", "[3,\"b\",\"\"]"];
     assert_eq!(rows(&a, "SELECT * FROM t ORDER BY id").await, expected);
     let again = refusal(&a, of(1), Keep::Loser).await;
     assert!(again.contains("is resolved already"), "{again}");

@@ -23,3 +23,4 @@ mod relay;
 mod small_disk;
 mod support;
 mod sync;
+mod undo;

@@ -3,7 +3,7 @@
 use doltswarm_core::id::CommitHash;
 
 use super::commit::require;
-use super::session::{During, Link, number, text};
+use super::session::{During, Link, number, quote, text};
 use super::store::commit_text;
 use crate::engine::{EngineError, EngineResult, RowChange, TableDiff, Value};
 
@@ -46,6 +46,23 @@ pub(super) fn changed_tables(
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// The statement that makes a table with its indexes as it was at a commit.
+pub(super) fn definition(
+    link: &mut Link,
+    at: &CommitHash,
+    table: &str,
+) -> EngineResult<Vec<String>> {
+    require(link, at)?;
+    let sql = format!("SHOW CREATE TABLE {} AS OF '{}'", quote(table), commit_text(at));
+    let rows = match link.rows(&sql, &[]) {
+        Err(error) if error.code() == 1146 || error.message().contains("table not found") => {
+            return Ok(Vec::new());
+        }
+        rows => rows.during("read a definition")?,
+    };
+    Ok(rows.iter().map(|row| text(row.get(1)).to_owned()).collect())
 }
 
 /// The rows of a table that differ.

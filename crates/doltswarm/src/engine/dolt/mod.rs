@@ -352,6 +352,10 @@ impl Engine for Dolt {
         diff::diff(self.main.link()?, from, to, table, limit)
     }
 
+    fn definition(&mut self, at: &CommitHash, table: &str) -> EngineResult<Vec<String>> {
+        diff::definition(self.main.link()?, at, table)
+    }
+
     fn state_hash(&mut self) -> EngineResult<String> {
         let sql = "SELECT DOLT_HASHOF_DB('main')";
         let rows = self.main.link()?.rows(sql, &[]).during("hash the tables")?;

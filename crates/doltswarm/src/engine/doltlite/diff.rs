@@ -30,6 +30,21 @@ pub(super) fn changed_tables(
     Ok(names)
 }
 
+/// The statements that make a table, its indexes and its triggers as they were at a commit.
+pub(super) fn definition(
+    path: &Path,
+    connection: &Connection,
+    at: &CommitHash,
+    table: &str,
+) -> EngineResult<Vec<String>> {
+    require(connection, at)?;
+    let sql = "SELECT sql FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE AND sql IS NOT NULL \
+               AND type IN ('table', 'index', 'trigger') \
+               ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 ELSE 2 END, name";
+    let rows = open_at(path, at)?.rows(sql, &[table.into()]).during("read a definition")?;
+    Ok(rows.iter().map(|row| text(row.first()).to_owned()).collect())
+}
+
 /// The rows of a table that differ.
 pub(super) fn diff(
     path: &Path,

@@ -545,6 +545,10 @@ impl Engine for DoltLite {
         diff::diff(&self.path, &self.main, from, to, table, limit)
     }
 
+    fn definition(&mut self, at: &CommitHash, table: &str) -> EngineResult<Vec<String>> {
+        diff::definition(&self.path, &self.main, at, table)
+    }
+
     fn state_hash(&mut self) -> EngineResult<String> {
         let rows = self.main.hot("SELECT dolt_hashof_db('main')", &[]).during("hash the tables")?;
         Ok(text(rows.first().and_then(|row| row.first())).to_owned())

@@ -11,20 +11,20 @@ use crate::engine::{EngineResult, Statement, TableShape, Transaction, Value};
 use crate::swarm::Conflict;
 
 /// A version of a row: columns with their values, in the order of the record.
-type Version = Vec<(String, Cell)>;
+pub(in crate::swarm) type Version = Vec<(String, Cell)>;
 
 /// What a conflict recorded of a row.
-pub(super) struct Versions {
+pub(in crate::swarm) struct Versions {
     /// The key; without a primary key, the whole row.
-    pub(super) key: Version,
-    pub(super) base: Option<Version>,
-    pub(super) loser: Option<Version>,
-    pub(super) winner: Option<Version>,
+    pub(in crate::swarm) key: Version,
+    pub(in crate::swarm) base: Option<Version>,
+    pub(in crate::swarm) loser: Option<Version>,
+    pub(in crate::swarm) winner: Option<Version>,
 }
 
 impl Versions {
     /// Reads the record; `None` if it is not about a row.
-    pub(super) fn of(conflict: &Conflict) -> Option<Self> {
+    pub(in crate::swarm) fn of(conflict: &Conflict) -> Option<Self> {
         let optional = |json: &Json| match json {
             Json::Null => Some(None),
             json => version(json).map(Some),
@@ -96,7 +96,7 @@ fn insert(
 }
 
 /// The row under one key.
-pub(super) struct Row<'a> {
+pub(in crate::swarm) struct Row<'a> {
     table: &'a str,
     shape: &'a TableShape,
     /// The key's columns, as the table has them now.
@@ -105,7 +105,7 @@ pub(super) struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// The row of `table` with this key.
-    pub(super) fn new(
+    pub(in crate::swarm) fn new(
         table: &'a str,
         shape: &'a TableShape,
         key: &'a Version,
@@ -126,14 +126,31 @@ impl<'a> Row<'a> {
     }
 
     /// Whether the row is there now.
-    pub(super) fn exists(&self, transaction: &mut dyn Transaction) -> EngineResult<bool> {
+    pub(in crate::swarm) fn exists(&self, transaction: &mut dyn Transaction) -> EngineResult<bool> {
         let (condition, params) = equal(&self.key)?;
         let sql = format!("SELECT 1 FROM {} WHERE {condition}", quote(self.table));
         Ok(!transaction.query(&sql, &params, 1)?.rows.is_empty())
     }
 
+    /// Reads the row as it is now: the columns that can be written.
+    pub(in crate::swarm) fn read(
+        &self,
+        transaction: &mut dyn Transaction,
+    ) -> EngineResult<Option<Version>> {
+        let (condition, params) = equal(&self.key)?;
+        let names = self.shape.columns.iter().map(|name| quote(name)).collect::<Vec<_>>();
+        let (names, table) = (names.join(", "), quote(self.table));
+        let sql = format!("SELECT {names} FROM {table} WHERE {condition}");
+        let row = transaction.query(&sql, &params, 1)?.rows.pop();
+        let cells = |row: Vec<Value>| {
+            let columns = self.shape.columns.iter().cloned();
+            columns.zip(row.into_iter().map(Cell::Value)).collect()
+        };
+        Ok(row.map(cells))
+    }
+
     /// Takes the row away.
-    pub(super) fn delete(&self, transaction: &mut dyn Transaction) -> EngineResult<()> {
+    pub(in crate::swarm) fn delete(&self, transaction: &mut dyn Transaction) -> EngineResult<()> {
         let (condition, params) = equal(&self.key)?;
         let sql = format!("DELETE FROM {} WHERE {condition}", quote(self.table));
         transaction.execute(&Statement::new(sql, params)).map(|_| ())
@@ -141,7 +158,7 @@ impl<'a> Row<'a> {
 
     /// Gives the row the values of a version; columns that it does not have stay as they are, or get
     /// their default.
-    pub(super) fn put(
+    pub(in crate::swarm) fn put(
         &mut self,
         transaction: &mut dyn Transaction,
         version: &Version,
@@ -163,7 +180,7 @@ impl<'a> Row<'a> {
     }
 
     /// Sets columns of the row; if it is gone, it is put back as it was in `start` before.
-    pub(super) fn set(
+    pub(in crate::swarm) fn set(
         &mut self,
         transaction: &mut dyn Transaction,
         start: Option<&Version>,
@@ -225,7 +242,7 @@ fn counted<'a>(
 }
 
 /// Adds the rows of a version to a table without a primary key.
-pub(super) fn add_equal(
+pub(in crate::swarm) fn add_equal(
     transaction: &mut dyn Transaction,
     table: &str,
     shape: &TableShape,
@@ -237,14 +254,14 @@ pub(super) fn add_equal(
 
 /// Removes as many rows equal to a version as it stands for from a table without a primary key.
 ///
-/// Neither engine deletes one of several equal rows in the same words, so all of them go and those
+/// Returns how many went. Neither engine deletes one of several equal rows in the same words, so all of them go and those
 /// that stay come back.
-pub(super) fn remove_equal(
+pub(in crate::swarm) fn remove_equal(
     transaction: &mut dyn Transaction,
     table: &str,
     shape: &TableShape,
     version: &Version,
-) -> EngineResult<()> {
+) -> EngineResult<usize> {
     let (cells, count) = counted(table, shape, version)?;
     let (condition, params) = equal(&cells)?;
     let names = cells.iter().map(|(column, _)| quote(column)).collect::<Vec<_>>().join(", ");
@@ -258,5 +275,6 @@ pub(super) fn remove_equal(
     }
     let sql = format!("DELETE FROM {} WHERE {condition}", quote(table));
     transaction.execute(&Statement::new(sql, params))?;
-    (count..rows.len()).try_for_each(|_| insert(transaction, table, &cells))
+    (count..rows.len()).try_for_each(|_| insert(transaction, table, &cells))?;
+    Ok(rows.len().min(count))
 }
