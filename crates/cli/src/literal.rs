@@ -35,7 +35,7 @@ fn quoted<'a>(text: &'a str, start: &str) -> Option<&'a str> {
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
-    if !hex.is_ascii() || hex.len() % 2 != 0 {
+    if !hex.is_ascii() || !hex.len().is_multiple_of(2) {
         return None;
     }
     let pair = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();

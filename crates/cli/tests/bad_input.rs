@@ -183,10 +183,11 @@ fn a_dolt_server_is_named_with_the_engine_and_without_a_password() {
 }
 
 #[test]
-fn a_plain_sqlite_file_is_not_a_database_to_start_from() {
+fn damaged_sqlite_file_is_not_a_database_to_start_from() {
     let sandbox = Sandbox::new();
     let file = sandbox.path().join("plain.db");
-    let content = empty_sqlite_file();
+    let mut content = empty_sqlite_file();
+    content[100..].fill(0x5a);
     fs::write(&file, &content).unwrap();
     let node = sandbox.node("a");
     let error = node.fails(1, ["init", "--from", file.to_str().unwrap()]);

@@ -25,7 +25,7 @@ fn a_node_greets_and_answers_one_request() {
     let node = sandbox.founded("a");
     let up = node.up();
     let (mut stream, greeting) = connect(&node);
-    assert_eq!(greeting, json!({ "version": 1, "pid": up.process.id() }));
+    assert_eq!(greeting, json!({ "version": 2, "pid": up.process.id() }));
     stream.get_mut().write_all(b"{\"do\":\"members\"}\n").unwrap();
     assert_eq!(line(&mut stream)["done"][0]["this"], true);
     let mut rest = String::new();

@@ -32,6 +32,11 @@ fn undo() {
 }
 
 #[test]
+fn start() {
+    run_page(include_str!("cmd/start.md"));
+}
+
+#[test]
 fn mistakes() {
     run_page(include_str!("cmd/mistakes.md"));
 }

@@ -36,11 +36,12 @@ pub mod ticket;
 pub use engine::{DoltUrl, EngineError, EngineResult, Rows, Statement, Transaction, Value};
 pub use net::RemoteChunkStore;
 pub use swarm::{
-    Closing, Conflict, ConflictCounts, ConflictSelection, DatabaseProblem, DiffReport, DoltServer,
-    EventStream, ExecError, ExecReport, InitOptions, InviteOptions, JoinError, JoinOptions,
-    JoinProgress, Keep, LogEntry, MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead,
-    PeerStatus, PeersError, PullReport, QueryError, RefusedCommit, RejectedHeads, ResolveReport,
-    RowDiffReport, SetAsideHead, Status, Swarm, SwarmEvent, TableChange, TableDiffReport,
-    TableWatch, Traffic, WaitFor, WaitReport,
+    Closing, Conflict, ConflictCounts, ConflictOrigin, ConflictSelection, ConflictSide,
+    DatabaseProblem, DiffReport, DoltServer, EventStream, ExecError, ExecReport, ImportOptions,
+    InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, Keep, LintFinding, LogEntry,
+    MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead, PeerStatus, PeersError,
+    PullReport, QueryError, RefusedCommit, RejectedHeads, ResolveReport, RowDiffReport,
+    SetAsideHead, Status, Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, Traffic,
+    WaitFor, WaitReport,
 };
 pub use ticket::Ticket;

@@ -4,6 +4,13 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 #[derive(Debug, Args)]
+pub(crate) struct DiscardArgs {
+    /// Do it; without this the command only lists what would go
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ConflictsArgs {
     #[command(subcommand)]
     pub(crate) command: Option<ConflictsCommand>,

@@ -1,5 +1,6 @@
 //! The command line: names, defaults and help. The commands themselves are in `commands`.
 
+mod data;
 mod decide;
 mod undo;
 
@@ -13,8 +14,10 @@ use doltswarm::core::commit::{ConflictPolicy, EngineKind};
 use doltswarm::core::membership::Role;
 use doltswarm::engine::dolt::DoltUrlError;
 
+pub(crate) use self::data::ImportArgs;
 pub(crate) use self::decide::{
-    CloseArgs, ConflictsArgs, ConflictsCommand, KeepWord, ParkedArgs, ParkedCommand, ResolveArgs,
+    CloseArgs, ConflictsArgs, ConflictsCommand, DiscardArgs, KeepWord, ParkedArgs, ParkedCommand,
+    ResolveArgs,
 };
 pub(crate) use self::undo::{CompletionsArgs, ManArgs, RestoreArgs, RevertArgs};
 
@@ -76,6 +79,8 @@ pub(crate) enum Command {
     Sql,
     /// Commit what other programs left uncommitted
     Commit(CommitArgs),
+    /// Throw away what other programs left uncommitted
+    Discard(DiscardArgs),
     /// Show what is going on, and why a peer is not in step
     Status,
     /// List the other peers, or change where they are found
@@ -86,6 +91,10 @@ pub(crate) enum Command {
     Log(LogArgs),
     /// Show the rows that differ between two commits
     Diff(DiffArgs),
+    /// Put the records of a CSV file into a table, and commit
+    Import(ImportArgs),
+    /// Name what in the schema will hurt when several peers write
+    Lint,
     /// Take back what one commit changed, by a new commit
     Revert(RevertArgs),
     /// Make a table's rows what they were at a commit, by a new commit
@@ -118,7 +127,7 @@ pub(crate) struct InitArgs {
     pub(crate) engine: EngineKind,
     #[command(flatten)]
     pub(crate) dolt: DoltArgs,
-    /// An existing database to start from; it is copied, never changed
+    /// An existing database to start from: a DoltLite or SQLite file, or a dump; it is only read
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
     /// What happens to conflicts, for ever: settle (the later version stands, the other is recorded)
@@ -211,6 +220,9 @@ pub(crate) struct ExecArgs {
     /// Read SQL from this file, before the SQL arguments; repeat for more
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
+    /// When to give up, with exit code 3; nothing is changed then
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -220,6 +232,9 @@ pub(crate) struct QueryArgs {
     /// How to print the rows; `--json` is the same as `--format json`
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
+    /// When to give up, with exit code 3
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,15 +1,39 @@
 //! The commands that decide something: conflicts, parked heads, uncommitted work.
 
+use serde_json::json;
+
 use crate::args::{
-    CloseArgs, ConflictsArgs, ConflictsCommand, KeepWord, ParkedArgs, ParkedCommand, ResolveArgs,
+    CloseArgs, ConflictsArgs, ConflictsCommand, DiscardArgs, KeepWord, ParkedArgs, ParkedCommand,
+    ResolveArgs,
 };
 use crate::commands::Context;
 use crate::commands::write::committed;
+use crate::control::client;
 use crate::control::protocol::Request;
 use crate::error::{CommandError, CommandResult};
 use crate::literal;
-use crate::render::text::{count, short};
+use crate::render::text::{count, short, texts};
 use crate::render::{conflict, status};
+
+/// `discard`: throws away what other programs left uncommitted.
+pub(super) async fn discard(context: &Context, args: DiscardArgs) -> CommandResult<()> {
+    if args.yes {
+        let discarded = |answer: &serde_json::Value| match texts(answer, "discarded").join(", ") {
+            tables if tables.is_empty() => "nothing is uncommitted".to_owned(),
+            tables => format!("the uncommitted changes in {tables} are gone"),
+        };
+        return context.ask(Request::Discard {}, discarded).await;
+    }
+    let answer = client::call(&context.dir, Request::Status {}).await?;
+    let dirty = texts(&answer, "dirty");
+    if dirty.is_empty() {
+        let nothing = json!({ "discarded": dirty });
+        return context.print(&nothing, |_| "nothing is uncommitted".to_owned());
+    }
+    let what = format!("this throws away the uncommitted changes in {}", dirty.join(", "));
+    Err(CommandError::failed(what)
+        .hint("`doltswarm discard --yes` does it, `doltswarm commit -m MESSAGE` keeps them"))
+}
 
 /// `conflicts`: the versions that lost, and what is to stand.
 pub(super) async fn conflicts(context: &Context, args: ConflictsArgs) -> CommandResult<()> {

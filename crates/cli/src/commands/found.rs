@@ -13,7 +13,7 @@ use crate::args::{InitArgs, JoinArgs};
 use crate::commands::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::output;
-use crate::render::text::{count, number, short, text};
+use crate::render::text::{clean, count, number, short, text};
 
 /// How often progress is told where nobody watches a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -40,7 +40,15 @@ pub(super) async fn init(context: &Context, args: InitArgs) -> CommandResult<()>
     }
     let swarm = Swarm::init(&context.dir, InitOptions { name, engine, dolt, from, policy }).await?;
     let answer = describe(&swarm, &context.dir).await;
+    let left_out = swarm.left_out().to_vec();
     swarm.close().await;
+    for left in &left_out {
+        output::note(&format!("not taken: {}", clean(left)));
+    }
+    let answer = answer.map(|mut answer| {
+        answer["left_out"] = left_out.into();
+        answer
+    });
     context.print(&answer?, |answer| {
         format!(
             "founded swarm {} in {}\nthis peer is {}\n\

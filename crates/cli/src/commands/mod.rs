@@ -1,5 +1,6 @@
 //! What each command does: ask, then print.
 
+mod data;
 mod decide;
 mod found;
 mod itself;
@@ -61,6 +62,8 @@ pub(crate) async fn run(cli: Cli) -> CommandResult<()> {
         Command::Events => listen::events(&context).await,
         Command::Exec(args) => write::exec(&context, args).await,
         Command::Commit(args) => write::commit(&context, args).await,
+        Command::Import(args) => data::import(&context, args).await,
+        Command::Lint => data::lint(&context).await,
         Command::Revert(args) => write::revert(&context, args).await,
         Command::Restore(args) => write::restore(&context, args).await,
         Command::Query(args) => read::query(&context, args).await,
@@ -71,6 +74,7 @@ pub(crate) async fn run(cli: Cli) -> CommandResult<()> {
         Command::Diff(args) => read::diff(&context, args).await,
         Command::Conflicts(args) => decide::conflicts(&context, args).await,
         Command::Parked(args) => decide::parked(&context, args).await,
+        Command::Discard(args) => decide::discard(&context, args).await,
         Command::Invite(args) => peers::invite(&context, args).await,
         Command::Peers(args) => peers::peers(&context, args).await,
         Command::Pull(args) => peers::pull(&context, args).await,

@@ -10,7 +10,8 @@ use crate::render::{history, peers, rows, status};
 
 /// `query`: runs a read-only statement.
 pub(super) async fn query(context: &Context, args: QueryArgs) -> CommandResult<()> {
-    let answer = client::call(&context.dir, Request::Query { sql: args.sql }).await?;
+    let request = Request::Query { sql: args.sql };
+    let answer = client::call_within(&context.dir, request, args.timeout).await?;
     match if context.json { Format::Json } else { args.format } {
         Format::Json => output::print_json(&rows::objects(&answer)),
         Format::Csv => output::print(&rows::csv(&answer)),

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::args::{CommitArgs, ExecArgs, RestoreArgs, RevertArgs};
 use crate::commands::Context;
+use crate::control::client;
 use crate::control::protocol::Request;
 use crate::error::{CommandError, CommandResult};
 use crate::output;
@@ -20,7 +21,9 @@ const STDIN: &str = "-";
 /// `exec`: executes all statements and commits, or does nothing.
 pub(super) async fn exec(context: &Context, args: ExecArgs) -> CommandResult<()> {
     let statements = collect_sql(&args)?;
-    context.ask(Request::Exec { message: args.message, statements }, committed).await
+    let request = Request::Exec { message: args.message, statements };
+    let answer = client::call_within(&context.dir, request, args.timeout).await?;
+    context.print(&answer, committed)
 }
 
 /// `commit`: commits what other programs left.
@@ -71,7 +74,8 @@ fn collect_sql(args: &ExecArgs) -> CommandResult<Vec<String>> {
     Ok(statements)
 }
 
-fn read_stdin() -> CommandResult<String> {
+/// Reads standard input as text.
+pub(super) fn read_stdin() -> CommandResult<String> {
     let stdin = io::stdin();
     if stdin.is_terminal() {
         output::note("reading SQL from standard input; end it with Ctrl-D");
@@ -79,7 +83,8 @@ fn read_stdin() -> CommandResult<String> {
     read_text(stdin.lock(), "standard input")
 }
 
-fn read_text(reader: impl Read, name: &str) -> CommandResult<String> {
+/// Reads a text, at most as much as one commit takes.
+pub(super) fn read_text(reader: impl Read, name: &str) -> CommandResult<String> {
     let mut text = String::new();
     let limit = SQL_BYTES_MAX as u64;
     let bytes = reader
@@ -104,7 +109,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file: PathBuf = dir.path().join("a.sql");
         std::fs::write(&file, "one").unwrap();
-        let args = ExecArgs { message: String::new(), sql: vec!["two".into()], file: vec![file] };
+        let args = ExecArgs {
+            message: String::new(),
+            sql: vec!["two".into()],
+            file: vec![file],
+            timeout: None,
+        };
         assert_eq!(collect_sql(&args).unwrap(), ["one", "two"]);
     }
 

@@ -35,6 +35,19 @@ pub(crate) async fn call(dir: &Path, request: Request) -> CommandResult<Value> {
     }
 }
 
+/// As [`call`], but gives up when the time is over. What was asked is cancelled then: by the node, which
+/// sees that nobody waits for the answer, or in this process, which ends.
+pub(crate) async fn call_within(
+    dir: &Path,
+    request: Request,
+    limit: Option<Duration>,
+) -> CommandResult<Value> {
+    let Some(limit) = limit else { return call(dir, request).await };
+    tokio::time::timeout(limit, call(dir, request)).await.unwrap_or_else(|_| {
+        Err(CommandError::timed_out(format!("given up after {} s", limit.as_secs_f64())))
+    })
+}
+
 /// Who answers for a directory.
 pub(crate) enum Reached {
     /// The node that is up.

@@ -1,12 +1,28 @@
 //! What a node does for the requests that decide something.
 
 use doltswarm::{Closing, ConflictSelection, Keep, Swarm};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::handler::to_json;
 use crate::args::KeepWord;
 use crate::error::{CommandError, CommandResult};
 use crate::literal;
+
+/// Throws away what other programs left uncommitted.
+pub(super) async fn discard(swarm: &Swarm) -> CommandResult<Value> {
+    Ok(json!({ "discarded": swarm.discard().await? }))
+}
+
+/// One conflict, with where it comes from.
+pub(super) async fn conflict(swarm: &Swarm, id: &str) -> CommandResult<Value> {
+    let conflict = swarm.conflict(id).await?;
+    let origin = to_json(swarm.conflict_origin(&conflict).await?)?;
+    let mut answer = to_json(conflict)?;
+    if let (Some(answer), Value::Object(origin)) = (answer.as_object_mut(), origin) {
+        answer.extend(origin);
+    }
+    Ok(answer)
+}
 
 /// Resolves the conflicts with these ids, or without any all open ones.
 pub(super) async fn resolve(

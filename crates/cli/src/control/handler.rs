@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
-use doltswarm::{InviteOptions, NodeFiles, OpenError, Rows, Statement, Swarm, WaitFor};
+use doltswarm::{
+    ImportOptions, InviteOptions, NodeFiles, OpenError, Rows, Statement, Swarm, WaitFor,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -23,6 +25,11 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
             to_json(swarm.exec_and_commit(&message, statements).await?)
         }
         Request::Commit { message } => to_json(swarm.commit(&message).await?),
+        Request::Import { table, key, csv, message } => {
+            let options = ImportOptions { table, key };
+            to_json(swarm.import_csv(csv, options, &message).await?)
+        }
+        Request::Lint {} => to_json(swarm.lint().await?),
         Request::Revert { commit, message } => to_json(swarm.revert(&commit, &message).await?),
         Request::Restore { table, at, message } => {
             to_json(swarm.restore(&table, &at, &message).await?)
@@ -35,7 +42,7 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
             to_json(swarm.diff(from.as_deref(), to.as_deref(), limit).await?)
         }
         Request::Conflicts { all } => to_json(swarm.conflicts(all).await?),
-        Request::Conflict { id } => to_json(swarm.conflict(&id).await?),
+        Request::Conflict { id } => decide::conflict(swarm, &id).await,
         Request::Resolve { ids, table, keep, set, message } => {
             decide::resolve(swarm, ids, table, keep, set, message).await
         }
@@ -43,6 +50,7 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
         Request::CloseHead { head, take, message } => {
             decide::close_head(swarm, &head, take, &message).await
         }
+        Request::Discard {} => decide::discard(swarm).await,
         Request::Peers {}
         | Request::AddPeer { .. }
         | Request::RemovePeer { .. }

@@ -40,6 +40,10 @@ pub(crate) enum Request {
     Exec { message: String, statements: Vec<String> },
     /// Commit what other programs left.
     Commit { message: String },
+    /// Import a table from CSV.
+    Import { table: String, key: Option<String>, csv: String, message: String },
+    /// What will hurt.
+    Lint {},
     /// Take back what a commit changed.
     Revert { commit: String, message: String },
     /// Make a table's rows what they were at a commit.
@@ -76,6 +80,8 @@ pub(crate) enum Request {
     Parked {},
     /// Close a parked head.
     CloseHead { head: String, take: bool, message: String },
+    /// Throw away what other programs left.
+    Discard {},
     /// Make a ticket.
     Invite { role: String, uses: u32, expires_ms: u64 },
     /// Ask for heads now.
@@ -92,10 +98,16 @@ impl Request {
         matches!(self, Self::Pull { .. } | Self::Wait { .. } | Self::Events {})
     }
 
-    /// Whether it may take long and changes nothing of the caller's, so that it can be given up in the
-    /// middle.
-    pub(crate) fn can_be_cut_off(&self) -> bool {
-        self.needs_network()
+    /// Whether it may take long and changes nothing of the caller's, so that a closing node gives it up
+    /// in the middle.
+    pub(crate) fn ends_with_node(&self) -> bool {
+        self.needs_network() || matches!(self, Self::Query { .. })
+    }
+
+    /// Whether it is given up when nobody waits for the answer any more. A write that is, is done whole or
+    /// not at all.
+    pub(crate) fn ends_with_client(&self) -> bool {
+        self.ends_with_node() || matches!(self, Self::Exec { .. })
     }
 }
 

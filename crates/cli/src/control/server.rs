@@ -107,16 +107,16 @@ async fn serve_one(
     if matches!(request, Request::Events {}) {
         return send_events(swarm, reader, writer, closing).await;
     }
-    let can_be_cut_off = request.can_be_cut_off();
+    let (ends_with_node, ends_with_client) = (request.ends_with_node(), request.ends_with_client());
     let reply = tokio::select! {
         result = handle(swarm, request) => match result {
             Ok(value) => Reply::Done(value),
             Err(error) => Reply::Error(error),
         },
-        _ = closing.wait_for(|closing| *closing), if can_be_cut_off => {
+        _ = closing.wait_for(|closing| *closing), if ends_with_node => {
             Reply::Error(CommandError::failed("the node is closing"))
         }
-        () = gone(&mut reader), if can_be_cut_off => return Ok(()),
+        () = gone(&mut reader), if ends_with_client => return Ok(()),
     };
     protocol::write(&mut writer, &reply).await
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::render::table::Table;
-use crate::render::text::{count, items, list as list_of, row, short, text};
+use crate::render::text::{clean, count, items, list as list_of, row, short, text};
 
 /// The conflicts, a line each.
 pub(crate) fn list(conflicts: &Value) -> String {
@@ -53,6 +53,13 @@ pub(crate) fn show(conflict: &Value) -> String {
     );
     for (label, key) in [("base", "base"), ("lost", "loser"), ("stands", "winner")] {
         let _ = writeln!(out, "  {label:<7} {}", row(&conflict[key]));
+        let by = &conflict[format!("{key}_by")];
+        if by.is_object() {
+            let (author, date) = (text(by, "author"), text(by, "date"));
+            let message = by["message"].as_str().unwrap_or_default();
+            let message = clean(message.lines().next().unwrap_or_default());
+            let _ = writeln!(out, "          by {author}, {date}: {message}");
+        }
     }
     if text(conflict, "state") == "open" {
         let id = short(&text(conflict, "id"));

@@ -35,7 +35,12 @@ pub(crate) fn line(out: &mut String, cells: impl Iterator<Item = Cell>) {
         match cell {
             Cell::Null => {}
             Cell::Bare(text) => out.push_str(&text),
-            Cell::Text(text) if text.is_empty() || text.contains([',', '"', '\r', '\n']) => {
+            // A text that looks like a blob is quoted, so that it is not read back as one.
+            Cell::Text(text)
+                if text.is_empty()
+                    || text.starts_with("x'")
+                    || text.contains([',', '"', '\r', '\n']) =>
+            {
                 out.push('"');
                 out.push_str(&text.replace('"', "\"\""));
                 out.push('"');

@@ -84,7 +84,7 @@ fn needs_attention(out: &mut String, status: &Value) {
     if !dirty.is_empty() {
         let tables = dirty.join(", ");
         let keep = "commit with `doltswarm commit -m MESSAGE`";
-        line(out, "dirty", &format!("{tables}: {keep}"));
+        line(out, "dirty", &format!("{tables}: {keep}, or throw away with `doltswarm discard`"));
     }
     let ours = text(status, "engine_version");
     for peer in list(status, "peers") {

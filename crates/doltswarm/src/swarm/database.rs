@@ -116,21 +116,28 @@ impl Database {
         }
     }
 
-    /// Makes an empty one, or a copy of the file `from`; a database that a server has is taken over.
-    pub(super) fn create(&self, from: Option<&Path>) -> Result<Box<dyn Engine>, OpenError> {
+    /// Makes an empty one, or one of what is in the file `from`; a database that a server has is taken
+    /// over. Returns also what could not be taken of the file.
+    pub(super) fn create(
+        &self,
+        from: Option<&Path>,
+    ) -> Result<(Box<dyn Engine>, Vec<String>), OpenError> {
+        let whole = |engine: Result<Box<dyn Engine>, OpenError>| Ok((engine?, Vec::new()));
         match (self, from) {
             (Self::File(path), Some(from)) => {
-                boxed(DoltLite::copy_from(from, path)).map_err(|error| database_error(from, error))
+                let (engine, left_out) = DoltLite::create_from(from, path)
+                    .map_err(|error| database_error(from, error))?;
+                Ok((Box::new(engine), left_out))
             }
             (Self::File(path), None) => {
-                boxed(DoltLite::create(path)).map_err(|error| self.failed(error))
+                whole(boxed(DoltLite::create(path)).map_err(|error| self.failed(error)))
             }
             (Self::Server(_), Some(_)) => Err(OpenError::FileForServer),
             (Self::Server(options), None) => {
                 self.prepare_folder(options)?;
                 let engine = boxed(Dolt::create(options)).map_err(|error| self.failed(error))?;
                 dolt::require(options).map_err(|error| self.failed(error))?;
-                Ok(engine)
+                whole(Ok(engine))
             }
         }
     }

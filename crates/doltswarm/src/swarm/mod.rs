@@ -7,11 +7,14 @@ mod database;
 mod error;
 mod event;
 mod files;
+mod import;
 mod join;
 mod layout;
+mod lint;
 mod newcomer;
 mod open;
 mod options;
+mod origin;
 mod report;
 mod resolve;
 mod revision;
@@ -20,7 +23,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use doltswarm_core::id::{PeerId, SwarmId};
@@ -36,10 +39,13 @@ pub use closing::Closing;
 pub use error::{ExecError, JoinError, OpenError, PeersError, QueryError};
 pub use event::SwarmEvent;
 pub use files::NodeFiles;
+pub use import::ImportOptions;
+pub use lint::LintFinding;
 pub(crate) use open::commit_meta;
 pub use options::{
     DoltServer, InitOptions, InviteOptions, JoinOptions, JoinProgress, OpenOptions, WaitFor,
 };
+pub use origin::{ConflictOrigin, ConflictSide};
 pub use report::{
     Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, LogEntry, MemberReport,
     ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport, SetAsideHead,
@@ -75,6 +81,8 @@ struct Inner {
     /// What ends the reads that are under way, and some that are done.
     reads: Mutex<Vec<Weak<Stop>>>,
     running: Mutex<Option<Running>>,
+    /// What founding could not take of the database that it was given.
+    left_out: OnceLock<Vec<String>>,
 }
 
 /// What [`Swarm::close`] waits for.
@@ -139,6 +147,13 @@ impl Swarm {
     /// The node's directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir
+    }
+
+    /// What [`Swarm::init`] could not take of the plain SQLite database that it was given, each with the
+    /// reason: views, triggers, indexes and virtual tables that the engine does not take. Empty in
+    /// any other case.
+    pub fn left_out(&self) -> &[String] {
+        self.inner.left_out.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Where this node listens; empty without a network.

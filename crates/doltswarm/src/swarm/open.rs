@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use doltswarm_core::id::{PeerId, SwarmId};
@@ -103,8 +103,11 @@ impl Swarm {
             }
             result
         });
-        built.await.map_err(|_| OpenError::Store("founding was interrupted".into()))??;
-        Self::open_locked(dir, OpenOptions::default(), lock).await
+        let left_out =
+            built.await.map_err(|_| OpenError::Store("founding was interrupted".into()))??;
+        let swarm = Self::open_locked(dir, OpenOptions::default(), lock).await?;
+        let _ = swarm.inner.left_out.set(left_out);
+        Ok(swarm)
     }
 
     /// Opens the node in `dir`. What is derived is derived again: commits of this peer that lack a
@@ -177,11 +180,12 @@ impl Swarm {
     }
 }
 
-/// Makes the key, the database and the store.
-fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
+/// Makes the key, the database and the store. Returns what could not be taken of the database that is
+/// there.
+fn found(layout: &Layout, options: &InitOptions) -> Result<Vec<String>, OpenError> {
     let building = Layout::new(&layout.building());
     let database = Database::of(options.engine, &building, options.dolt.as_ref())?;
-    let mut engine = database.create(options.from.as_deref())?;
+    let (mut engine, left_out) = database.create(options.from.as_deref())?;
     let had_key = layout.key().exists();
     let identity = key_of(layout.dir())?;
     let result = (|| {
@@ -212,7 +216,7 @@ fn found(layout: &Layout, options: &InitOptions) -> Result<(), OpenError> {
     if result.is_err() && !had_key {
         let _ = std::fs::remove_file(layout.key());
     }
-    result
+    result.map(|()| left_out)
 }
 
 /// The key in `dir`, made where there is none.
@@ -340,8 +344,9 @@ impl Assembled {
         let Self { dir, shared, engine_ended, lock } = self;
         let running = Mutex::new(Some(Running { driver, engine_ended, lock }));
         let readers = Mutex::new(Vec::new());
-        let reads = Mutex::new(Vec::new());
-        Swarm { inner: Arc::new(Inner { dir, shared, network, readers, reads, running }) }
+        let (reads, left_out) = (Mutex::new(Vec::new()), OnceLock::new());
+        let inner = Inner { dir, shared, network, readers, reads, running, left_out };
+        Swarm { inner: Arc::new(inner) }
     }
 }
 

@@ -167,3 +167,18 @@ async fn what_it_leaves_for_long_is_committed_where_the_configuration_says_so() 
     assert_eq!(log[0].signer, Some(a.peer_id().to_string()));
     close([a, b]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn discarded_work_is_gone_and_main_goes_on() {
+    let homes = homes();
+    let (a, b) = pair(&homes).await;
+    let other = program(&homes[0]);
+    other.execute_batch("INSERT INTO t VALUES (1, 1); CREATE TABLE left_over (x)").expect("good");
+    exec(&b, "INSERT INTO t VALUES (2, 2)").await;
+    assert_eq!(a.discard().await.expect("discarded"), ["left_over", "t"]);
+    let statuses = in_step(&[&a, &b]).await;
+    assert_eq!(statuses[0].dirty, Vec::<String>::new());
+    assert_eq!(rows(&a, "SELECT id FROM t").await, ["[2]"]);
+    assert_eq!(a.discard().await.expect("nothing to do"), Vec::<String>::new());
+    close([a, b]).await;
+}

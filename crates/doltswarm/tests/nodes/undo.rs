@@ -15,7 +15,10 @@ const SCHEMA: &str = "CREATE TABLE p (id INTEGER PRIMARY KEY, b BLOB, r REAL);
 async fn reverted_commit_is_undone_in_every_table() {
     let home = Home::new();
     let node = home.found(SCHEMA).await;
-    let before = node.status().await.expect("a status").state;
+    let contents = "SELECT 'p', id, NULL FROM p UNION ALL SELECT 'c', id, p FROM c \
+                    UNION ALL SELECT what, NULL, NULL FROM bag ORDER BY 1, 2";
+    let before = rows(&node, contents).await;
+    assert_eq!(before.len(), 8);
     let slip = "DELETE FROM p WHERE id = 1; UPDATE p SET r = 1.0, b = x'01' WHERE id = 2;
                 DELETE FROM bag WHERE what = 'b'; INSERT INTO bag VALUES ('a'); INSERT INTO p VALUES (3, NULL, 3.0)";
     let commit = exec(&node, slip).await;
@@ -29,7 +32,7 @@ async fn reverted_commit_is_undone_in_every_table() {
     exec(&node, "UPDATE p SET b = x'01' WHERE id = 2; DELETE FROM p WHERE id = 3").await;
     let report = node.revert(&commit, "undo").await.expect("reverted");
     assert!(report.commit.is_some());
-    assert_eq!(node.status().await.expect("a status").state, before);
+    assert_eq!(rows(&node, contents).await, before);
     let read = node.query("SELECT b, r FROM p ORDER BY id", vec![]).await.expect("rows").rows;
     assert_eq!(read[0], [Value::Blob(vec![0, 255]), Value::Real(0.1)]);
     // Undoing the undoing.

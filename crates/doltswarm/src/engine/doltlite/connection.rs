@@ -153,21 +153,29 @@ fn configure(connection: &Connection, purpose: Purpose) -> Result<(), SqliteErro
 pub(super) fn check_file(path: &Path) -> EngineResult<()> {
     let corrupt =
         |what: &str| EngineError::Corrupt { message: format!("{} {what}", path.display()) };
-    let mut head = [0; 16];
-    let read = std::fs::File::open(path)
-        .and_then(|mut file| file.read(&mut head))
-        .map_err(|error| corrupt(&format!("cannot be read: {error}")))?;
-    if head[..read].starts_with(MAGIC) {
+    let head = read_head(path)?;
+    if head.starts_with(MAGIC) {
         return Ok(());
     }
-    Err(corrupt(match &head[..read] {
+    Err(corrupt(match &head[..] {
         [] => "is empty: it is not a DoltLite database",
         b"SQLite format 3\0" => {
-            "is a plain SQLite database, not a DoltLite one: create a database and load the output \
-             of `sqlite3 FILE .dump` into it"
+            "is a plain SQLite database, not a DoltLite one: `doltswarm init --from FILE` makes a \
+             DoltLite one of it"
         }
         _ => "is not a DoltLite database",
     }))
+}
+
+/// Reads the first bytes of a file: at most as many as tell what it is.
+pub(super) fn read_head(path: &Path) -> EngineResult<Vec<u8>> {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
+    read.map_err(|error| {
+        let message = format!("{} cannot be read: {error}", path.display());
+        EngineError::Corrupt { message }
+    })?;
+    Ok(head)
 }
 
 /// Runs `work` in a transaction that holds the right to write from the start. What it returns is

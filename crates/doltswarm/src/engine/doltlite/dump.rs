@@ -56,7 +56,7 @@ pub(super) fn exec_and_commit(
 }
 
 /// Fails if a row refers to one that is not there.
-fn require_foreign_keys(main: &Connection) -> EngineResult<()> {
+pub(super) fn require_foreign_keys(main: &Connection) -> EngineResult<()> {
     let sql = "SELECT \"table\", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2";
     let rows = main.rows(sql, &[]).during("check the foreign keys")?;
     if rows.is_empty() {
@@ -72,6 +72,11 @@ fn require_foreign_keys(main: &Connection) -> EngineResult<()> {
     });
     let broken = broken.collect::<Vec<_>>().join("; ");
     Err(EngineError::Rejected { message: format!("foreign keys are broken: {broken}") })
+}
+
+/// What is in a dump between the lines around it; the whole text if it has none.
+pub(super) fn body(sql: &str) -> &str {
+    Dump::read(sql).map_or(sql, |dump| dump.body)
 }
 
 impl<'a> Dump<'a> {

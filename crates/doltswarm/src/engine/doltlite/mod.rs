@@ -35,6 +35,7 @@ mod definitions;
 mod diff;
 mod dump;
 mod ffi;
+mod from;
 mod guard;
 mod history;
 mod intake;
@@ -163,6 +164,37 @@ impl DoltLite {
             // Half a copy would pass for a database; that it cannot be removed is not the news.
             let _ = std::fs::remove_file(path);
         })
+    }
+
+    /// Creates a database at `path` from the file `from`: a copy of a DoltLite database, its uncommitted
+    /// changes included, or, as uncommitted changes, all that a plain SQLite database or a dump has.
+    /// Returns also what could not be taken of a SQLite database, each with the reason. The file is
+    /// only read; writers on it wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Corrupt`] if `from` is none of these or damaged, [`EngineError::Rejected`] if a
+    /// table cannot be taken or foreign keys are broken, [`EngineError::Busy`] if another program writes
+    /// to it, [`EngineError::DiskFull`]. No file is left then.
+    pub fn create_from(from: &Path, path: &Path) -> EngineResult<(Self, Vec<String>)> {
+        let source = from::source_of(from)?;
+        if source == from::Source::Own {
+            return Ok((Self::copy_from(from, path)?, Vec::new()));
+        }
+        let engine = Self::create(path)?;
+        let loaded = match source {
+            from::Source::Dump => from::load_dump(&engine, from).map(|()| Vec::new()),
+            _ => from::load_sqlite(&engine, from),
+        };
+        match loaded {
+            Ok(left) => Ok((engine, left)),
+            Err(error) => {
+                drop(engine);
+                // Half a copy would pass for a database; that it cannot be removed is not the news.
+                let _ = std::fs::remove_file(path);
+                Err(error)
+            }
+        }
     }
 
     /// Creates a database at `path` as a copy of the file `from`, its uncommitted changes included.

@@ -62,11 +62,19 @@ unsafe impl Send for Connection {}
 impl Connection {
     /// Opens the database at `path`; creates it where `create` says so.
     pub(in super::super) fn open(path: &Path, create: bool) -> Result<Self, SqliteError> {
+        Self::open_with(path, super::OPEN_READWRITE | if create { super::OPEN_CREATE } else { 0 })
+    }
+
+    /// Opens the database at `path`, which nothing on this connection can change.
+    pub(in super::super) fn open_read_only(path: &Path) -> Result<Self, SqliteError> {
+        Self::open_with(path, super::OPEN_READONLY)
+    }
+
+    fn open_with(path: &Path, flags: c_int) -> Result<Self, SqliteError> {
         let path = path
             .to_str()
             .and_then(|path| CString::new(path).ok())
             .ok_or_else(|| SqliteError::new(14, "the path is not text the engine can take"))?;
-        let flags = super::OPEN_READWRITE | if create { super::OPEN_CREATE } else { 0 };
         let mut db = ptr::null_mut();
         // SAFETY: `path` is NUL-terminated and `db` is a valid place for the handle.
         let code = unsafe { super::sqlite3_open_v2(path.as_ptr(), &mut db, flags, ptr::null()) };
@@ -285,6 +293,25 @@ impl Connection {
         let result = read_rows(&mut statement, limit);
         self.guard.set_running(false);
         result
+    }
+
+    /// Runs `insert` on `to` once for each row that `select` gives here, with the row's values as its
+    /// parameters. One row is in memory at a time.
+    pub(in super::super) fn copy_rows(
+        &self,
+        select: &str,
+        to: &Self,
+        insert: &str,
+    ) -> Result<(), SqliteError> {
+        let mut from = self.prepare_one(select, &[])?;
+        let width = from.columns().len();
+        let mut into = to.prepare_one(insert, &vec![Value::Null; width])?;
+        while from.step()? {
+            into.bind_all(&from.row())?;
+            while into.step()? {}
+            into.reset();
+        }
+        Ok(())
     }
 
     fn prepare_one(&self, sql: &str, params: &[Value]) -> Result<Statement<'_>, SqliteError> {

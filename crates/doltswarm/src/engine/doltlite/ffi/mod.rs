@@ -31,6 +31,7 @@ const OK: c_int = 0;
 const ROW: c_int = 100;
 const DONE: c_int = 101;
 
+const OPEN_READONLY: c_int = 0x1;
 const OPEN_READWRITE: c_int = 0x2;
 const OPEN_CREATE: c_int = 0x4;
 

@@ -45,6 +45,13 @@ impl Statement<'_> {
         params.iter().enumerate().try_for_each(|(index, value)| self.bind(index, value))
     }
 
+    /// Stops the statement so that it can run again.
+    pub(super) fn reset(&mut self) {
+        // SAFETY: the statement is live; what a reset returns is the error of the last step, which was
+        // looked at.
+        unsafe { super::sqlite3_reset(self.raw.as_ptr()) };
+    }
+
     /// Stops the statement so that it can run again, and gives it away.
     pub(super) fn reset_into_raw(self) -> NonNull<Stmt> {
         let statement = ManuallyDrop::new(self);
