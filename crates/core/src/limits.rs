@@ -367,12 +367,19 @@ pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 /// How often an exec or a catch-up commit looks again whether other programs' work is committed by now, a
 /// millisecond later each time, before it gives up.
 pub const DOLT_DIRTY_WAITS_MAX: u32 = 20;
+/// How often one move of main commits what another program has left uncommitted since.
+pub const AUTO_COMMITS_MAX: u32 = 8;
+/// How often a catch-up commit is tried anew on what main and the fold were merged to, because another
+/// program has changed the same again.
+pub const DOLT_CATCH_UP_MERGES_MAX: u32 = 3;
 /// How many commits a connection to the Dolt server remembers.
 pub const DOLT_COMMITS_KNOWN_MAX: usize = 1_024;
 /// How often a statement is run again where another program was faster on the same branch.
 pub const DOLT_RACES_MAX: u32 = 100;
 /// How long a move of main waits for the lock that cooperating programs take, in whole seconds.
 pub const DOLT_LOCK_WAIT_SECS: i64 = 10;
+/// How many rows one statement of a merge removes or copies: each has its key in the statement's text.
+pub const DOLT_ROWS_BATCH: usize = 128;
 /// How many commits are looked at to see whether a move of main leaves any work behind.
 pub const DOLT_LEFT_BEHIND_MAX: usize = 1_024;
 
@@ -397,6 +404,10 @@ pub const DOLT_INBOX_CHUNKS_MAX: usize = 8 << 20;
 /// How many chunks are asked for at once while the inbox is filled. They are in memory together, and
 /// most have a few KiB.
 pub const DOLT_INBOX_BATCH: usize = 64;
+/// Up to which size a file of a spool counts as small, in bytes: joining it costs reading it once.
+pub const DOLT_SPOOL_SMALL_BYTES: u64 = 1 << 20;
+/// How many small files a spool may have before they are joined: each is asked for every chunk.
+pub const DOLT_SPOOL_SMALL_FILES_MAX: usize = 64;
 /// How often a spool is looked at anew where its files change under the reader's hands.
 pub const DOLT_SPOOL_TRIES_MAX: usize = 8;
 /// How many keys a node of a set of ancestors has at most when it is written here: 28 bytes each, or

@@ -395,7 +395,7 @@ pub(crate) fn status_of(engine: &mut dyn Engine) -> EngineResult<StatusRead> {
     let state = engine.state_hash()?;
     let dirty = engine.dirty_tables()?;
     let mut reader = engine.reader()?;
-    let sql = "SELECT count(*), coalesce(sum(state = 'open'), 0) FROM swarm_conflicts";
+    let sql = "SELECT count(*), count(CASE WHEN state = 'open' THEN 1 END) FROM swarm_conflicts";
     let rows = reader.query(sql, &[], 1)?;
     let number = |index: usize| match rows.rows.first().and_then(|row| row.get(index)) {
         Some(Value::Integer(n)) => u64::try_from(*n).unwrap_or(0),

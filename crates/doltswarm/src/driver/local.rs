@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::aside::{Unsound, merge_sound, require_sound_target};
 use super::foreign::inspect_main;
 use super::input::{Infos, Input, MergeDone, Reply};
+use super::sidecar::{MESSAGE, commit_and_move};
 use super::{Driver, Shared, collect, resolve};
 use crate::engine::{Engine, EngineError, EngineResult, Executed, MoveOutcome};
 use crate::swarm::{ExecError, ExecReport, SwarmEvent, commit_meta};
@@ -185,11 +186,16 @@ impl Driver {
             return;
         }
         let shared = Arc::clone(&self.shared);
+        let commits_for_others = self.sidecar.commits_for_others();
         let posted = self.shared.engine.post(move |engine| {
+            let policy = shared.founding.policy;
+            let meta = commit_meta(&shared.name, &shared.identity.peer_id(), CATCH_UP);
             let mut outcome = move_main(engine, &shared, &from, &to);
-            if outrun && matches!(outcome, Ok(MoveOutcome::MainChanged(_))) {
-                let meta = commit_meta(&shared.name, &shared.identity.peer_id(), CATCH_UP);
-                match engine.catch_up(&from, &to, &meta) {
+            if commits_for_others && matches!(outcome, Ok(MoveOutcome::Dirty(_))) {
+                let pending = commit_meta(&shared.name, &shared.identity.peer_id(), MESSAGE);
+                outcome = commit_and_move(engine, [&from, &to], [&pending, &meta], policy);
+            } else if outrun && matches!(outcome, Ok(MoveOutcome::MainChanged(_))) {
+                match engine.catch_up(&from, &to, &meta, policy) {
                     Ok(Some(commit)) => outcome = Ok(MoveOutcome::MainChanged(commit)),
                     Ok(None) => tracing::debug!("main could not be brought up to date"),
                     Err(error) => outcome = Err(error),

@@ -6,16 +6,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use doltswarm_core::commit::ConflictPolicy;
+use doltswarm_core::id::CommitHash;
+use doltswarm_core::limits::AUTO_COMMITS_MAX;
 use tokio::time::Instant;
 
 use super::foreign::inspect_main;
 use super::input::Input;
 use super::{Driver, collect};
-use crate::engine::{Engine, EngineError};
+use crate::engine::{CommitMeta, Engine, EngineError, EngineResult, MoveOutcome};
 use crate::swarm::commit_meta;
 
 /// What the node says about a commit that it makes for other programs.
-const MESSAGE: &str = "commit what other programs left uncommitted";
+pub(super) const MESSAGE: &str = "commit what other programs left uncommitted";
 
 /// When to look at the database for the work of other programs.
 pub(super) struct Sidecar {
@@ -39,6 +42,11 @@ impl Sidecar {
         let asked = Arc::new(AtomicBool::new(false));
         Self { poll, next: Instant::now() + poll, asked, auto_commit }
     }
+
+    /// Whether the node commits what other programs leave uncommitted.
+    pub(super) fn commits_for_others(&self) -> bool {
+        self.auto_commit.is_some()
+    }
 }
 
 impl AutoCommit {
@@ -61,6 +69,31 @@ impl AutoCommit {
             Err(error) => tracing::debug!(%error, "the database could not be looked at"),
         }
     }
+}
+
+/// Commits what lies on main and lets main reach the fold, in one job: a main that a program
+/// writes to without a pause is never clean when the next job looks.
+pub(super) fn commit_and_move(
+    engine: &mut dyn Engine,
+    [from, to]: [&CommitHash; 2],
+    [pending, catch_up]: [&CommitMeta; 2],
+    policy: ConflictPolicy,
+) -> EngineResult<MoveOutcome> {
+    let mut outcome = MoveOutcome::Dirty(Vec::new());
+    for _ in 0..AUTO_COMMITS_MAX {
+        engine.commit_pending(pending)?;
+        outcome = engine.move_main(from, to)?;
+        match outcome {
+            MoveOutcome::Moved => break,
+            MoveOutcome::Dirty(_) => {}
+            MoveOutcome::MainChanged(_) => {
+                if let Some(commit) = engine.catch_up(from, to, catch_up, policy)? {
+                    return Ok(MoveOutcome::MainChanged(commit));
+                }
+            }
+        }
+    }
+    Ok(outcome)
 }
 
 impl Driver {

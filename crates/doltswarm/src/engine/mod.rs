@@ -292,9 +292,10 @@ pub trait Engine: Send {
     /// Moves main from `expected` to `to`: a compare-and-swap that never discards uncommitted work.
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome>;
 
-    /// Makes a *catch-up commit*: a commit on main with the parents main and `to`, by `meta`'s author,
-    /// where main is above `expected` and what it has beyond that agrees with what `to` has. Returns
-    /// it; `None` where that is not so, or uncommitted work is in the way.
+    /// Makes a *catch-up commit*: a commit on main, by `meta`'s author, that brings `to` into a main
+    /// that is above `expected`. Its second parent is `to`, or, if main and `to` do not agree, a merge
+    /// of the two by `policy`. Returns it; `None` if main is not above `expected`, uncommitted work is
+    /// in the way, or the swarm parks what does not agree.
     ///
     /// This is for a main that other programs commit to so often that it is never where a fold began
     /// when the fold is known. An engine that keeps others out while it merges needs none. `to`
@@ -304,6 +305,7 @@ pub trait Engine: Send {
         _expected: &CommitHash,
         _to: &CommitHash,
         _meta: &CommitMeta,
+        _policy: ConflictPolicy,
     ) -> EngineResult<Option<CommitHash>> {
         Ok(None)
     }

@@ -162,6 +162,10 @@ fn shared_folder(link: &mut Link, folder: &Path) -> EngineResult<Option<Fault>> 
         "run the node on the server's machine, as a user whose folder the server may write to";
     let shown = folder.display();
     match tried {
+        Err(error) if error.message().contains("command denied") => Ok(Some(fault(
+            format!("the user may not fetch, push or collect garbage: {}", error.message()),
+            "GRANT CREATE, SUPER ON *.* to the node's user",
+        ))),
         Ok(()) if seen => Ok(None),
         Ok(()) => Ok(Some(fault(
             format!("the server and the node do not see the same folder {shown}"),

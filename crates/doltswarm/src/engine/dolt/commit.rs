@@ -183,7 +183,16 @@ impl Words {
         link: &mut Link,
         flags: &[&str],
     ) -> Result<Option<CommitHash>, SqlError> {
-        let mut sql = "CALL DOLT_COMMIT('-A', ".to_owned();
+        self.commit_with(link, &[&["-A"], flags].concat())
+    }
+
+    /// Commits what is staged on the connection's branch, changed or not.
+    pub(super) fn commit_staged(&self, link: &mut Link) -> Result<Option<CommitHash>, SqlError> {
+        self.commit_with(link, &["--allow-empty"])
+    }
+
+    fn commit_with(&self, link: &mut Link, flags: &[&str]) -> Result<Option<CommitHash>, SqlError> {
+        let mut sql = "CALL DOLT_COMMIT(".to_owned();
         for flag in flags {
             sql.push_str(&format!("'{flag}', "));
         }

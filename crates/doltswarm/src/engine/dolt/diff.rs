@@ -8,16 +8,25 @@ use super::store::commit_text;
 use crate::engine::{EngineError, EngineResult, RowChange, TableDiff, Value};
 
 /// Tables of the engine in which views, triggers and procedures are kept.
-const NO_TABLES: [&str; 2] = ["dolt_schemas", "dolt_procedures"];
+pub(super) const NO_TABLES: [&str; 2] = ["dolt_schemas", "dolt_procedures"];
 
 /// What `dolt_diff_summary` says of one table.
-struct Summary {
-    from: String,
-    to: String,
-    schema_changed: bool,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Summary {
+    /// The table's name before; empty if it was made.
+    pub(super) from: String,
+    /// The table's name after; empty if it was dropped.
+    pub(super) to: String,
+    /// Whether its definition changed.
+    pub(super) schema_changed: bool,
 }
 
-fn summaries(link: &mut Link, from: &CommitHash, to: &CommitHash) -> EngineResult<Vec<Summary>> {
+/// The tables that differ between two commits.
+pub(super) fn summaries(
+    link: &mut Link,
+    from: &CommitHash,
+    to: &CommitHash,
+) -> EngineResult<Vec<Summary>> {
     require(link, from)?;
     require(link, to)?;
     let sql = format!(
@@ -94,7 +103,7 @@ pub(super) fn diff(
         literal(&table)
     );
     let (rows, truncated) = match link.read(&sql, &[], limit) {
-        Err(error) if error.code() == 1146 || error.message().contains("table not found") => {
+        Err(error) if error.is_no_table() => {
             let message = format!("there is no table `{name}` in either commit");
             return Err(EngineError::Rejected { message });
         }

@@ -13,9 +13,9 @@ use super::commit::{Words, dirty_tables, hash_value, require, tip};
 use super::cut::{Move, Note};
 use super::guard::{Mode, judge};
 use super::moving::{self, Followed};
+use super::objects;
 use super::session::{During, Link, Session, SqlError, number, pause, text};
 use super::table::Table;
-use super::triggers;
 use crate::engine::record;
 use crate::engine::{
     CommitMeta, EngineError, EngineResult, Executed, Rows, Statement, TableShape, Transaction,
@@ -131,7 +131,7 @@ fn on_branch(
 ) -> EngineResult<(Option<CommitHash>, u64)> {
     reset(link, BRANCH, start)?;
     words.tell(link)?;
-    triggers::require_harmless(link)?;
+    objects::require_harmless(link)?;
     link.run("START TRANSACTION", &[]).during("begin a transaction")?;
     let mut open = Open { link, database, rows_affected: 0 };
     work(&mut open)?;

@@ -1,13 +1,15 @@
 //! Taking in a commit: the node writes its chunks into the inbox, a store of files, and the server
 //! fetches from it.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use doltswarm_core::id::{ChunkHash, CommitHash};
 
+use super::chunks::Pusher;
 use super::commit::{hash_value, info, parse_hash};
 use super::remotes;
-use super::session::{During, Link, text};
+use super::session::{During, Link};
 use super::store::{Inbox, Spool, commit_text};
 use crate::engine::{ChunkReader, ChunkSource, EngineError, EngineResult};
 
@@ -17,21 +19,30 @@ pub(super) const REMOTE: &str = "swarm_inbox";
 /// collected. The server collects garbage by itself too.
 pub(super) const KEPT: &str = "swarm/in/";
 
-/// Takes `commit` and all below it from `source`. `own` is the database's own spool.
+/// Takes `commit` and all below it from `source`. What it brings is served from then on without a push.
 pub(super) fn ingest(
     link: &mut Link,
     inbox: &Inbox,
-    own: &Spool,
+    pusher: &Mutex<Pusher>,
     source: &dyn ChunkSource,
     commit: &CommitHash,
 ) -> EngineResult<()> {
     if info(link, commit)?.is_none() {
-        let lacking = Lacking { source, own: Mutex::new(own.clone()) };
-        inbox.fill(commit, &lacking)?;
+        // No push may change the spool between the look at what it has and the file that completes it.
+        let pusher = pusher.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = pusher.spool();
+        let lacking =
+            Lacking { source, own: Mutex::new(own.clone()), is_whole: AtomicBool::new(true) };
+        let filled = inbox.fill(commit, &lacking)?;
+        let mut is_whole = lacking.is_whole.into_inner();
         if fetch(link, inbox, commit).is_err() {
             // The spool may have what the database has dropped since.
+            is_whole = false;
             inbox.fill(commit, source)?;
             fetch(link, inbox, commit)?;
+        }
+        if is_whole && let Err(error) = own.adopt(inbox.dir(), &filled) {
+            tracing::debug!(%error, "what was fetched is pushed into the spool when it is asked for");
         }
         inbox.clear()?;
     }
@@ -64,28 +75,23 @@ pub(super) fn fetch(link: &mut Link, inbox: &Inbox, commit: &CommitHash) -> Engi
 
 /// Drops what keeps fetched commits that `main` has by now; all of it where there is no `main`.
 pub(super) fn drop_kept(link: &mut Link, main: Option<&CommitHash>) -> EngineResult<()> {
-    let sql = "SELECT name, hash FROM dolt_branches WHERE name LIKE 'swarm/in/%'";
-    for row in link.rows(sql, &[]).during("list the branches")? {
-        let is_done = match main {
-            None => true,
-            Some(main) => {
-                let sql = "SELECT HAS_ANCESTOR(?, ?)";
-                let params = [hash_value(main), text(row.get(1)).into()];
-                let rows = link.rows(sql, &params).during("look whether main has a commit")?;
-                super::session::number(rows.first().and_then(|row| row.first())) == 1
-            }
-        };
-        if is_done {
-            super::refs::drop_branch(link, text(row.first()))?;
-        }
+    let mut sql = "SELECT name FROM dolt_branches WHERE name LIKE 'swarm/in/%'".to_owned();
+    let mut params = Vec::new();
+    if let Some(main) = main {
+        sql.push_str(" AND HAS_ANCESTOR(?, hash) = 1");
+        params.push(hash_value(main));
     }
-    Ok(())
+    let done = link.rows(&sql, &params).during("list the branches")?;
+    let names: Vec<_> = done.into_iter().flatten().collect();
+    super::refs::drop_branches(link, &names)
 }
 
 /// A source that does not give what the database has already.
 struct Lacking<'a> {
     source: &'a dyn ChunkSource,
     own: Mutex<Spool>,
+    /// Whether each chunk was in one of the two.
+    is_whole: AtomicBool,
 }
 
 impl ChunkSource for Lacking<'_> {
@@ -96,7 +102,11 @@ impl ChunkSource for Lacking<'_> {
         };
         let wanted: Vec<_> =
             hashes.iter().zip(&has).filter(|(_, has)| !**has).map(|(hash, _)| *hash).collect();
-        let mut given = self.source.get_many(&wanted)?.into_iter();
+        let given = self.source.get_many(&wanted)?;
+        if given.iter().any(Option::is_none) {
+            self.is_whole.store(false, Ordering::Relaxed);
+        }
+        let mut given = given.into_iter();
         Ok(has.into_iter().map(|has| if has { None } else { given.next().flatten() }).collect())
     }
 }

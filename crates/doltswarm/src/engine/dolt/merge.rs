@@ -1,5 +1,7 @@
 //! Merging two commits on a private branch.
 
+use std::collections::BTreeSet;
+
 use doltswarm_core::commit::{
     ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, merge_message,
 };
@@ -7,30 +9,36 @@ use doltswarm_core::id::CommitHash;
 
 use super::commit::{Words, hash_value, require};
 use super::exec::reset;
+use super::grafts::{self, Sides, Ways};
 use super::record as book;
-use super::session::{During, Link, SqlError, number, text};
-use super::settle::{Conflicts, Settlement, Stop, impossible};
-use super::standins::{self, Sides, Ways};
+use super::session::{During, Link, number, text};
+use super::settle::{Conflicts, Forms, Settlement, Stop, refused};
 use super::store::commit_text;
-use super::triggers;
-use super::violations::{self, ADOPTING_PASSES, PASSES_MAX, Plan};
+use super::total::{self, Changes};
+use super::violations::{self, ADOPTING_PASSES, Plan};
+use super::{counters, diff, objects};
 use crate::engine::record::{self, Record};
 use crate::engine::{CommitMeta, EngineError, EngineResult, MergeOutcome};
 
 /// The branch merges are made on.
 pub(super) const BRANCH: &str = "swarm/merge";
 
-/// What to do where the book of conflicts cannot be written.
-pub(super) const BOOK_ADVICE: &str =
-    "the table is the swarm's own: give it back the form it was founded with";
+/// How a merge is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the server's own merge, if no definition is to be merged.
+    Chosen,
+    /// Definitions first, whatever the commits are: the server refused the other way.
+    ByDefinition,
+}
 
-/// What is merged, what the server is told to merge, and what the merge commit says.
-struct Work<'a> {
-    merge: &'a Merge,
-    /// The two sides themselves, or their stand-ins.
-    sides: Sides,
+/// What is merged, and what the merge commit says.
+pub(super) struct Work<'a> {
+    /// The two sides and the base.
+    pub(super) merge: &'a Merge,
     policy: ConflictPolicy,
-    words: Words,
+    /// What the merge commit says.
+    pub(super) words: Words,
 }
 
 /// Merges.
@@ -39,7 +47,8 @@ pub(super) fn merge(
     ways: &mut Ways<'_>,
     merge: &Merge,
     policy: ConflictPolicy,
-) -> EngineResult<MergeOutcome> {
+    way: Way,
+) -> Result<MergeOutcome, Stop> {
     let Merge { ours, theirs, base } = merge;
     let seconds = require(link, ours)?.seconds.max(require(link, theirs)?.seconds);
     for commit in [&base.commit, &base.ancestor] {
@@ -54,36 +63,11 @@ pub(super) fn merge(
         message: merge_message(ours, theirs),
         seconds,
     })?;
-    match run(link, ways, merge, policy, words) {
-        Ok(outcome) => Ok(outcome),
+    let work = Work { merge, policy, words };
+    match work.run(link, ways, way) {
         Err(Stop::Impossible(reason)) => Ok(MergeOutcome::Impossible { reason }),
-        Err(Stop::Engine(error)) => Err(error),
+        outcome => outcome,
     }
-}
-
-fn run(
-    link: &mut Link,
-    ways: &mut Ways<'_>,
-    merge: &Merge,
-    policy: ConflictPolicy,
-    words: Words,
-) -> Result<MergeOutcome, Stop> {
-    let Merge { ours, theirs, base } = *merge;
-    let is_own =
-        base.commit == base.ancestor && merge_base(link, &ours, &theirs)? == Some(base.commit);
-    let sides = if is_own { Sides { ours, theirs } } else { standins::make(link, merge)? };
-    let work = Work { merge, sides, policy, words };
-    let (mut commit, conflicts) = work.run(link)?;
-    if !is_own {
-        commit = standins::stand_aside(link, ways, merge, &commit, &work.words)?;
-    }
-    if require(link, &commit)?.parents == [ours, theirs] {
-        return Ok(MergeOutcome::Merged { commit, conflicts });
-    }
-    Err(Stop::Engine(EngineError::Failed {
-        what: "commit the merge",
-        message: format!("{} has other parents than the two commits merged", commit_text(&commit)),
-    }))
 }
 
 /// The commit that the server itself would compare the two sides with.
@@ -104,12 +88,37 @@ pub(super) fn merge_base(
 }
 
 impl Work<'_> {
-    /// Merges the sides: the commit of these, and how many conflicts it recorded.
-    fn run(&self, link: &mut Link) -> Result<(CommitHash, u64), Stop> {
-        reset(link, BRANCH, &self.sides.ours)?;
+    fn run(&self, link: &mut Link, ways: &mut Ways<'_>, way: Way) -> Result<MergeOutcome, Stop> {
+        let Merge { ours, theirs, base } = *self.merge;
+        let changes = Changes::read(link, self.merge)?;
+        let (commit, conflicts) =
+            if way == Way::ByDefinition || changes.need_definitions(link, &theirs)? {
+                let (tables, conflicts) = total::merge(self, link, &changes)?;
+                (grafts::write_offline(link, ways, self.merge, &tables)?, conflicts)
+            } else if base.commit == base.ancestor
+                && merge_base(link, &ours, &theirs)? == Some(base.commit)
+            {
+                self.merge_rows(link, Sides { ours, theirs })?
+            } else {
+                let sides = grafts::make(link, self.merge)?;
+                let (tables, conflicts) = self.merge_rows(link, sides)?;
+                (grafts::graft(link, ways, self.merge, &tables, &self.words)?, conflicts)
+            };
+        if require(link, &commit)?.parents == [ours, theirs] {
+            return Ok(MergeOutcome::Merged { commit, conflicts });
+        }
+        let message =
+            format!("{} has other parents than the two commits merged", commit_text(&commit));
+        Err(Stop::Engine(EngineError::Failed { what: "commit the merge", message }))
+    }
+
+    /// Merges the rows of two commits with the same definitions: the commit of these, and how many
+    /// conflicts it recorded.
+    fn merge_rows(&self, link: &mut Link, sides: Sides) -> Result<(CommitHash, u64), Stop> {
+        reset(link, BRANCH, &sides.ours)?;
         self.words.tell(link)?;
         link.run("START TRANSACTION", &[]).during("begin a transaction")?;
-        let is_clean = self.start(link)?;
+        let is_clean = start(link, &sides.theirs)?;
         let mut conflicts = 0;
         let commit = match is_clean {
             true => self.commit(link, &["--allow-empty"])?,
@@ -118,43 +127,21 @@ impl Work<'_> {
         Ok((commit, conflicts))
     }
 
-    /// Starts the merge. Returns whether the two sides agree.
-    fn start(&self, link: &mut Link) -> Result<bool, Stop> {
-        let sql = "CALL DOLT_MERGE('--no-ff', '--no-commit', ?)";
-        let rows = match link.rows(sql, &[hash_value(&self.sides.theirs)]) {
-            Err(error) if error.is_rejection() => {
-                return Err(Stop::Impossible(format!(
-                    "{}; make the table's definition the same on both sides with a new commit",
-                    without_hashes(error.message())
-                )));
-            }
-            rows => rows.during("merge")?,
-        };
-        let sql = "SELECT is_merging FROM dolt_merge_status";
-        let status = link.rows(sql, &[]).during("read the merge's status")?;
-        if number(status.first().and_then(|row| row.first())) != 1 {
-            return Err(Stop::Engine(EngineError::Failed {
-                what: "merge",
-                message: "the server found nothing to merge".to_owned(),
-            }));
-        }
-        // hash, fast_forward, conflicts, message
-        Ok(number(rows.first().and_then(|row| row.get(2))) == 0)
-    }
-
     /// Settles everything, and commits.
     ///
-    /// A trigger could call the clock, and the server cannot leave triggers out. So where there are
-    /// any, the merge is committed as it is, they are dropped, and the last commit has them again.
+    /// A trigger could call the clock, and the server cannot leave triggers out. So if there are any,
+    /// the merge is committed as it is, they are dropped, and the last commit has them again.
     fn settle(&self, link: &mut Link, conflicts: &mut u64) -> Result<CommitHash, Stop> {
         refuse_schema_conflicts(link)?;
-        let mut settlement = Settlement::new(link, &self.merge.theirs);
+        let Merge { ours, theirs, .. } = self.merge;
+        let forms = Forms { commit: *theirs, tables: BTreeSet::new() };
+        let mut settlement = Settlement::new(link, theirs, &forms);
         let taken = self.take_conflicts(&mut settlement)?;
         let mut flags = vec!["--allow-empty"];
         let mut whole = None;
-        if triggers::any(settlement.link)? {
+        if objects::any_trigger(settlement.link)? {
             whole = Some(self.commit(settlement.link, &flags)?);
-            triggers::drop_all(settlement.link)?;
+            objects::drop_triggers(settlement.link)?;
             settlement.link.run("START TRANSACTION", &[]).during("begin a transaction")?;
             flags.push("--amend");
         }
@@ -169,11 +156,19 @@ impl Work<'_> {
         let records = settlement.records;
         *conflicts += add(link, &records, &self.merge.base.commit)?;
         let commit = self.commit(link, &flags)?;
-        let commit = self.settle_violations(link, commit, conflicts)?;
-        let Some(whole) = whole else { return Ok(commit) };
+        let mut commit = self.settle_violations(link, commit, &forms, conflicts)?;
+        // What settling stored in the tables depends on what the server has counted so far.
+        let changed = diff::changed_tables(link, ours, &commit)?;
         reset(link, BRANCH, &commit)?;
-        triggers::restore(link, &whole)?;
-        Ok(self.commit(link, &["--amend", "--allow-empty"])?)
+        let names = changed.iter().map(String::as_str).filter(|name| *name != record::TABLE);
+        let counted = counters::unite(link, names, ours, theirs)?;
+        if let Some(whole) = &whole {
+            objects::put(link, whole)?;
+        }
+        if counted || whole.is_some() {
+            commit = self.commit(link, &["--amend", "--allow-empty"])?;
+        }
+        Ok(commit)
     }
 
     /// Takes the conflicts out of the merge, and lets violations stand for now.
@@ -189,23 +184,28 @@ impl Work<'_> {
         Ok(taken)
     }
 
-    /// Settles what the commit breaks, in passes.
-    fn settle_violations(
+    /// Settles what the commit breaks, in passes. From the ninth pass on rows only go, so this ends.
+    pub(super) fn settle_violations(
         &self,
         link: &mut Link,
         mut commit: CommitHash,
+        forms: &Forms,
         conflicts: &mut u64,
     ) -> Result<CommitHash, Stop> {
-        for pass in 0..PASSES_MAX {
+        for pass in 0_usize.. {
             let plans = violations::verify(link, &self.merge.ours, &commit)?;
-            let Some(first) = plans.first() else { return Ok(commit) };
+            let Some(first) = plans.first() else { break };
             self.park(first.table(), "the two sides together break a constraint")?;
-            let records = self.pass(link, &commit, &plans, pass < ADOPTING_PASSES)?;
+            let records = self.pass(link, &commit, forms, &plans, pass < ADOPTING_PASSES)?;
             *conflicts += add(link, &records, &self.merge.base.commit)?;
-            commit = self.commit(link, &["--amend", "--allow-empty"])?;
+            let settled = self.commit(link, &["--amend", "--allow-empty"])?;
+            if settled == commit {
+                let message = format!("table `{}`: a constraint does not settle", first.table());
+                return Err(Stop::Refused(message));
+            }
+            commit = settled;
         }
-        let sql = "the constraints do not settle; change the rows on one side so that they agree";
-        Err(Stop::Impossible(sql.to_owned()))
+        Ok(commit)
     }
 
     /// One pass over what is broken.
@@ -213,13 +213,14 @@ impl Work<'_> {
         &self,
         link: &mut Link,
         commit: &CommitHash,
+        forms: &Forms,
         plans: &[Plan],
         adopts: bool,
     ) -> Result<Vec<Record>, Stop> {
         reset(link, BRANCH, commit)?;
         link.run("START TRANSACTION", &[]).during("begin a transaction")?;
         link.run("SET foreign_key_checks = 0", &[]).during("begin to settle")?;
-        let mut settlement = Settlement::new(link, &self.merge.theirs);
+        let mut settlement = Settlement::new(link, &self.merge.theirs, forms);
         let changed = adopts && violations::adopt(&mut settlement, plans)?;
         if !changed {
             violations::remove(&mut settlement, plans)?;
@@ -227,7 +228,8 @@ impl Work<'_> {
         Ok(settlement.records)
     }
 
-    fn commit(&self, link: &mut Link, flags: &[&str]) -> EngineResult<CommitHash> {
+    /// Commits the merge.
+    pub(super) fn commit(&self, link: &mut Link, flags: &[&str]) -> EngineResult<CommitHash> {
         link.run("SET foreign_key_checks = 1", &[]).during("commit the merge")?;
         let commit = self.words.commit(link, flags).during("commit the merge")?;
         commit.ok_or_else(|| EngineError::Failed {
@@ -236,70 +238,72 @@ impl Work<'_> {
         })
     }
 
-    /// Stops where the swarm parks what conflicts.
-    fn park(&self, table: &str, what: &str) -> Result<(), Stop> {
+    /// Stops if the swarm parks what conflicts.
+    pub(super) fn park(&self, table: &str, what: &str) -> Result<(), Stop> {
         if self.policy == ConflictPolicy::Settle || table == record::TABLE {
             return Ok(());
         }
         Err(Stop::Impossible(format!(
-            "table `{table}`: {what}, and this swarm parks conflicts; change the rows back on one \
-             side with a new commit"
+            "table `{table}`: {what}, and this swarm parks conflicts; make the two sides agree with \
+             a new commit"
         )))
     }
 }
 
-fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Result<u64, Stop> {
-    book::add(link, records, base).map_err(|error: SqlError| {
-        impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE)
-    })
+/// Starts the server's merge. Returns whether the two sides agree.
+fn start(link: &mut Link, theirs: &CommitHash) -> Result<bool, Stop> {
+    let sql = "CALL DOLT_MERGE('--no-ff', '--no-commit', ?)";
+    let rows = match link.rows(sql, &[hash_value(theirs)]) {
+        Err(error) if error.is_rejection() => {
+            return Err(Stop::Refused(error.message().to_owned()));
+        }
+        rows => rows.during("merge")?,
+    };
+    let sql = "SELECT is_merging FROM dolt_merge_status";
+    let status = link.rows(sql, &[]).during("read the merge's status")?;
+    if number(status.first().and_then(|row| row.first())) != 1 {
+        return Err(Stop::Engine(EngineError::Failed {
+            what: "merge",
+            message: "the server found nothing to merge".to_owned(),
+        }));
+    }
+    // hash, fast_forward, conflicts, message
+    Ok(number(rows.first().and_then(|row| row.get(2))) == 0)
 }
 
+/// Adds records to `swarm_conflicts`. Returns how many were new.
+pub(super) fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Result<u64, Stop> {
+    book::add(link, records, base)
+        .map_err(|error| refused(error, record::TABLE, "record a conflict"))
+}
+
+/// Fails if the server finds definitions in conflict.
 fn refuse_schema_conflicts(link: &mut Link) -> Result<(), Stop> {
-    let sql = "SELECT table_name, description FROM dolt_schema_conflicts ORDER BY 1 LIMIT 1";
+    let sql = "SELECT table_name FROM dolt_schema_conflicts UNION ALL \
+               SELECT `table` FROM dolt_conflicts \
+               WHERE `table` IN ('dolt_schemas', 'dolt_procedures')";
     let rows = link.rows(sql, &[]).during("list the schema conflicts")?;
-    if let Some(row) = rows.first() {
-        return Err(Stop::Impossible(format!(
-            "table `{}`: {}; make its definition the same on both sides with a new commit",
-            text(row.first()),
-            without_hashes(text(row.get(1)))
-        )));
+    match rows.first() {
+        None => Ok(()),
+        Some(row) => {
+            let table = text(row.first());
+            Err(Stop::Refused(format!("`{table}` is defined in two ways")))
+        }
     }
-    // Views and triggers have no rows of their own; the engine counts them under this name.
-    let sql = "SELECT 1 FROM dolt_conflicts WHERE `table` IN ('dolt_schemas', 'dolt_procedures')";
-    if link.rows(sql, &[]).during("list the schema conflicts")?.is_empty() {
-        return Ok(());
-    }
-    Err(Stop::Impossible(
-        "a view, a trigger or a procedure was changed in two ways; make its definition the same on \
-         both sides with a new commit"
-            .to_owned(),
-    ))
-}
-
-/// Takes hashes out of the engine's words, so that a reason reads the same for the same conflict.
-fn without_hashes(message: &str) -> String {
-    let is_hash = |word: &str| super::store::commit_from_text(word).is_some();
-    let words = message.split(' ').map(|word| if is_hash(word) { "a commit" } else { word });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::SqlError;
     use super::*;
 
     #[test]
-    fn reasons_have_no_hashes() {
-        let hash = commit_text(&CommitHash::from_bytes([7; 20]));
-        assert_eq!(without_hashes(&format!("no {hash} here")), "no a commit here");
-    }
-
-    #[test]
-    fn busy_is_never_taken_for_impossible() {
+    fn busy_is_never_taken_for_a_refusal() {
         let busy = SqlError::Server { code: 1213, message: "serialization failure".to_owned() };
-        let stop = impossible(busy, "t", "settle a row", "");
+        let stop = refused(busy, "t", "settle a row");
         assert!(matches!(stop, Stop::Engine(EngineError::Busy)));
         let lost = SqlError::Lost("gone".to_owned());
-        let stop = impossible(lost, "t", "settle a row", "");
+        let stop = refused(lost, "t", "settle a row");
         assert!(matches!(stop, Stop::Engine(EngineError::Unreachable { .. })));
     }
 }

@@ -10,45 +10,55 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::{CommitHash, PeerId};
+use doltswarm_core::limits::DOLT_CATCH_UP_MERGES_MAX;
 
+use self::catch_up::CaughtUp;
 use self::chunks::{DoltChunks, Pusher};
+use self::counters::Counters;
 use self::cut::Note;
+use self::grafts::Ways;
+use self::merge::Way;
 use self::session::{During, Link, Losses, Purpose, Session, text};
-use self::standins::Ways;
+use self::settle::Stop;
 use self::store::Inbox;
 use super::{
     ChunkReader, ChunkSource, CommitMeta, Engine, EngineError, EngineResult, Executed,
     MergeOutcome, MoveOutcome, Reader, TableDiff, Transaction,
 };
 
+mod artifacts;
 mod catch_up;
 mod check;
 mod chunks;
 mod client;
 mod closing;
 mod commit;
+mod counters;
 mod cut;
+mod definition;
 mod diff;
 mod exec;
+mod grafts;
 mod guard;
 mod ingest;
 mod lexer;
 mod merge;
 mod moving;
+mod objects;
 mod options;
 mod owner;
 mod reader;
 mod record;
 mod refs;
 mod remotes;
+mod rows;
 mod sandbox;
 mod session;
 mod settle;
-mod standins;
 mod steps;
 pub mod store;
 mod table;
-mod triggers;
+mod total;
 mod value;
 mod violations;
 
@@ -78,6 +88,10 @@ pub struct Dolt {
     pusher: Arc<Mutex<Pusher>>,
     losses: Losses,
     version: String,
+    /// Which tables have a counter.
+    counters: Counters,
+    /// The commit of main that was last looked at for conflicts.
+    looked_at: Option<CommitHash>,
 }
 
 impl Dolt {
@@ -101,6 +115,8 @@ impl Dolt {
             pusher: Pusher::open(options, &losses)?,
             losses,
             version,
+            counters: Counters::default(),
+            looked_at: None,
         })
     }
 
@@ -189,10 +205,15 @@ fn read_version(link: &mut Link) -> EngineResult<String> {
 }
 
 impl Dolt {
-    fn merge_once(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
+    fn merge_by(
+        &mut self,
+        merge: &Merge,
+        policy: ConflictPolicy,
+        way: Way,
+    ) -> Result<MergeOutcome, Stop> {
         let main = self.main.link()?;
         let mut ways = Ways { main, inbox: &self.inbox, pusher: &self.pusher };
-        let outcome = merge::merge(self.workbench.link()?, &mut ways, merge, policy);
+        let outcome = merge::merge(self.workbench.link()?, &mut ways, merge, policy, way);
         if !matches!(outcome, Ok(MergeOutcome::Merged { .. })) {
             // The next merge starts clean.
             self.workbench.close();
@@ -228,7 +249,24 @@ impl Engine for Dolt {
     }
 
     fn main(&mut self) -> EngineResult<CommitHash> {
-        moving::main(self.main_link()?)
+        let main = moving::main(self.main_link()?)?;
+        if self.looked_at == Some(main) {
+            return Ok(main);
+        }
+        let link = self.main.link()?;
+        let at = commit::tip(link)?;
+        if moving::fold_tip(link, &at)? != main {
+            return Ok(main);
+        }
+        let main = match artifacts::settle(link, &mut self.exec, &at)? {
+            Some(settled) => {
+                moving::show_commit(link, &settled);
+                settled
+            }
+            None => main,
+        };
+        self.looked_at = Some(main);
+        Ok(main)
     }
 
     fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
@@ -254,7 +292,10 @@ impl Engine for Dolt {
         work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
     ) -> EngineResult<Executed> {
         let database = &self.options.url.database;
-        exec::transact(&mut self.main, &mut self.exec, &mut self.note, database, meta, work)
+        let (main, branch, note) = (&mut self.main, &mut self.exec, &mut self.note);
+        let done = exec::transact(main, branch, note, database, meta, work)?;
+        self.looked_at = done.commit.or(self.looked_at);
+        Ok(done)
     }
 
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {
@@ -279,16 +320,17 @@ impl Engine for Dolt {
     }
 
     fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome> {
-        let first = self.merge_once(merge, policy)?;
-        if matches!(first, MergeOutcome::Merged { .. }) {
-            return Ok(first);
+        let mut outcome = self.merge_by(merge, policy, Way::Chosen);
+        if let Err(Stop::Refused(reason)) = &outcome {
+            tracing::warn!(%reason, "the server refused a merge; it is made object by object");
+            outcome = self.merge_by(merge, policy, Way::ByDefinition);
         }
-        // What is impossible is remembered and parks a head, on this peer alone where the server only
-        // stumbled. Not all of its errors are known; what the tables are at fault for comes again.
-        match self.merge_once(merge, policy)? {
-            second if second == first => Ok(second),
-            _ => Err(EngineError::Busy),
-        }
+        outcome.map_err(|stop| match stop {
+            Stop::Engine(error) => error,
+            Stop::Refused(message) | Stop::Impossible(message) => {
+                EngineError::Failed { what: "merge", message }
+            }
+        })
     }
 
     fn merge_base(
@@ -304,16 +346,23 @@ impl Engine for Dolt {
     }
 
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {
-        let own = self.pusher.lock().unwrap_or_else(PoisonError::into_inner).spool();
-        ingest::ingest(self.main.link()?, &self.inbox, &own, source.as_ref(), commit)
+        ingest::ingest(self.main.link()?, &self.inbox, &self.pusher, source.as_ref(), commit)
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
-        let link = self.main.link()?;
-        self.note.mend(link)?;
+        let main = Engine::main(self)?;
+        if main != *expected {
+            return Ok(MoveOutcome::MainChanged(main));
+        }
+        let (link, bench) = (self.main.link()?, &mut self.exec);
         let (inbox, pusher) = (&self.inbox, self.pusher.as_ref());
-        let mover = moving::Mover { link, note: &mut self.note, inbox, pusher };
-        mover.move_main(expected, to).inspect_err(|_| self.main.forget())
+        let (note, counters) = (&mut self.note, &mut self.counters);
+        let mover = moving::Mover { link, bench, counters, note, inbox, pusher };
+        let moved = mover.move_main(expected, to).inspect_err(|_| self.main.forget());
+        if let Ok(MoveOutcome::Moved) = moved {
+            self.looked_at = Some(*to);
+        }
+        moved
     }
 
     fn catch_up(
@@ -321,9 +370,28 @@ impl Engine for Dolt {
         expected: &CommitHash,
         to: &CommitHash,
         meta: &CommitMeta,
+        policy: ConflictPolicy,
     ) -> EngineResult<Option<CommitHash>> {
-        let link = self.main_link()?;
-        catch_up::catch_up(link, expected, to, meta)
+        let (mut from, mut to) = (*expected, *to);
+        for merges in 0..DOLT_CATCH_UP_MERGES_MAX {
+            self.counters.raise(self.exec.link()?, &from, &to)?;
+            let link = self.main_link()?;
+            let at = match catch_up::catch_up(link, &from, &to, merges > 0, meta)? {
+                CaughtUp::Made(commit) => {
+                    ingest::drop_kept(self.main.link()?, Some(&commit))?;
+                    return Ok(Some(commit));
+                }
+                CaughtUp::Not => return Ok(None),
+                CaughtUp::Disagree(at) => at,
+            };
+            // What main has been given since stands, as what is committed later does.
+            let merge = Merge { ours: to, theirs: at, base: from.into() };
+            match self.merge(&merge, policy)? {
+                MergeOutcome::Merged { commit, .. } => (from, to) = (at, commit),
+                MergeOutcome::Impossible { .. } => return Ok(None),
+            }
+        }
+        Ok(None)
     }
 
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {

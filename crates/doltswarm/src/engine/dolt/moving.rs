@@ -11,10 +11,11 @@ use doltswarm_core::limits::{DOLT_LEFT_BEHIND_MAX, DOLT_LOCK_WAIT_SECS, DOLT_RAC
 
 use super::chunks::Pusher;
 use super::commit::{dirty_tables, hash_value, info, infos, parse_hash, require, tip};
+use super::counters::Counters;
 use super::cut::{Move, Note, Noted};
 use super::ingest::{self, KEPT};
 use super::refs::drop_branch;
-use super::session::{During, Link, number, pause, text};
+use super::session::{During, Link, Session, number, pause, text};
 use super::steps::{Step, reached};
 use super::store::{Derived, Inbox, commit_text};
 use crate::engine::{EngineError, EngineResult, MoveOutcome, Value};
@@ -41,6 +42,9 @@ pub(super) enum Followed {
 /// What a move needs beside the connection.
 pub(super) struct Mover<'a> {
     pub(super) link: &'a mut Link,
+    /// Work on a private branch.
+    pub(super) bench: &'a mut Session,
+    pub(super) counters: &'a mut Counters,
     pub(super) note: &'a mut Note,
     pub(super) inbox: &'a Inbox,
     pub(super) pusher: &'a Mutex<Pusher>,
@@ -188,8 +192,10 @@ impl Mover<'_> {
         show(self.link, to)?;
         reached(Step::Shown)?;
         if now == *to {
+            ingest::drop_kept(self.link, Some(to))?;
             return Ok(Some(MoveOutcome::Moved));
         }
+        self.counters.raise(self.bench.link()?, &now, to)?;
         let joins = !has_ancestor(self.link, to, &at)?;
         let target = if joins { self.join(to, &at)? } else { *to };
         reached(Step::Joined)?;

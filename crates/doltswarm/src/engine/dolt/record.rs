@@ -3,6 +3,7 @@
 use doltswarm_core::id::CommitHash;
 
 use super::session::{During, Link, SqlError, number, text};
+use super::settle::Stop;
 use super::store::commit_text;
 use crate::engine::record::{Record, TABLE, by_id};
 use crate::engine::{EngineError, EngineResult};
@@ -70,6 +71,46 @@ pub(super) fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Res
         added += link.run(sql, &params)?;
     }
     Ok(added)
+}
+
+/// Unites the table of the two sides on the connection's branch: it only grows, and what is resolved
+/// on either side is resolved. A table that is gone, or has another form, is made anew.
+pub(super) fn unite(link: &mut Link, ours: &CommitHash, theirs: &CommitHash) -> Result<(), Stop> {
+    if fill(link, &[theirs]).is_ok() {
+        return Ok(());
+    }
+    link.run("DROP TABLE IF EXISTS swarm_conflicts", &[]).during("make swarm_conflicts anew")?;
+    link.run(CREATE, &[]).during("make swarm_conflicts anew")?;
+    for side in [ours, theirs] {
+        match fill(link, &[side]) {
+            // A side that has no such table, or one of another form, has no records.
+            Err(error) if !error.is_rejection() => {
+                return Err(Stop::Engine(error.during("unite the conflicts")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Adds what commits have in the table.
+fn fill(link: &mut Link, commits: &[&CommitHash]) -> Result<(), SqlError> {
+    for commit in commits {
+        let at = commit_text(commit);
+        let columns = "id, kind, table_name, row_key, base, loser, winner, state";
+        let sql = format!(
+            "INSERT INTO swarm_conflicts ({columns}) SELECT {columns} \
+             FROM swarm_conflicts AS OF '{at}' AS theirs \
+             WHERE NOT EXISTS (SELECT 1 FROM swarm_conflicts AS own WHERE own.id = theirs.id)"
+        );
+        link.run(&sql, &[])?;
+        let sql = format!(
+            "UPDATE swarm_conflicts SET state = 'resolved' WHERE state = 'open' AND id IN \
+             (SELECT id FROM swarm_conflicts AS OF '{at}' WHERE state = 'resolved')"
+        );
+        link.run(&sql, &[])?;
+    }
+    Ok(())
 }
 
 /// Makes the table what it is in `commit`, on the connection's branch.

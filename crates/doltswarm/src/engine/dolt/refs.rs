@@ -7,7 +7,7 @@ use doltswarm_core::id::CommitHash;
 use super::commit::{hash_value, parse_hash, require};
 use super::session::{During, Link, text};
 use super::store::{commit_from_text, commit_text};
-use crate::engine::EngineResult;
+use crate::engine::{EngineResult, Value};
 
 /// Before the names of the branches of parked heads.
 pub(super) const PARKED: &str = "parked/";
@@ -46,7 +46,17 @@ pub(super) fn set_parked(link: &mut Link, heads: &[CommitHash]) -> EngineResult<
 
 /// Drops a branch, merged or not.
 pub(super) fn drop_branch(link: &mut Link, name: &str) -> EngineResult<()> {
-    link.run("CALL DOLT_BRANCH('-D', '-f', ?)", &[name.into()]).map(|_| ()).during("drop a branch")
+    drop_branches(link, &[name.into()])
+}
+
+/// Drops branches, merged or not.
+pub(super) fn drop_branches(link: &mut Link, names: &[Value]) -> EngineResult<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let marks = vec!["?"; names.len()].join(", ");
+    let sql = format!("CALL DOLT_BRANCH('-D', '-f', {marks})");
+    link.run(&sql, names).map(|_| ()).during("drop a branch")
 }
 
 /// Makes the tags under `sig/` exactly `tags`.

@@ -76,6 +76,11 @@ impl SqlError {
         matches!(self, Self::Server { .. }) && !self.is_passing() && !self.is_full()
     }
 
+    /// Whether there is no such table.
+    pub(super) fn is_no_table(&self) -> bool {
+        self.code() == 1146 || self.message().contains("table not found")
+    }
+
     /// The server's words.
     pub(super) fn message(&self) -> &str {
         match self {

@@ -12,8 +12,11 @@ use crate::engine::{EngineError, EngineResult, Value};
 /// Why a merge does not come about.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// It never will: the same commits give the same answer on every peer.
+    /// It never will, because this swarm parks conflicts: the same commits give the same answer on every
+    /// peer.
     Impossible(String),
+    /// The server refused a statement that merges or settles.
+    Refused(String),
     /// It failed here and now.
     Engine(EngineError),
 }
@@ -31,8 +34,18 @@ pub(super) struct Settlement<'a> {
     /// What was recorded so far.
     pub(super) records: Vec<Record>,
     theirs: &'a CommitHash,
+    forms: &'a Forms,
     /// What theirs has of each table; looked up once.
     known: BTreeMap<String, Option<Theirs>>,
+}
+
+/// Tables that were brought to a merged form, with a commit that has theirs' rows in it.
+#[derive(Debug, Clone)]
+pub(super) struct Forms {
+    /// The commit.
+    pub(super) commit: CommitHash,
+    /// The tables, in lower case.
+    pub(super) tables: BTreeSet<String>,
 }
 
 /// A row that is to become what it is in theirs.
@@ -67,8 +80,8 @@ impl RowConflict {
 }
 
 impl<'a> Settlement<'a> {
-    pub(super) fn new(link: &'a mut Link, theirs: &'a CommitHash) -> Self {
-        Self { link, records: Vec::new(), theirs, known: BTreeMap::new() }
+    pub(super) fn new(link: &'a mut Link, theirs: &'a CommitHash, forms: &'a Forms) -> Self {
+        Self { link, records: Vec::new(), theirs, forms, known: BTreeMap::new() }
     }
 
     /// Reads the row conflicts of one table and clears them; its rows stay as they are.
@@ -94,19 +107,32 @@ impl<'a> Settlement<'a> {
     }
 
     fn settle_keyed(&mut self, table: &Table, conflicts: &[RowConflict]) -> Result<(), Stop> {
-        for conflict in conflicts {
-            self.records.push(Record {
-                kind: "row".to_owned(),
-                table: table.name.clone(),
-                key: table.key_json(conflict.any()),
-                base: conflict.base.as_ref().map(|row| table.json(row)),
-                loser: conflict.ours.as_ref().map(|row| table.json(row)),
-                winner: conflict.theirs.as_ref().map(|row| table.json(row)),
-            });
-        }
+        self.record_rows(table, conflicts);
         let want =
             |conflict: &RowConflict| Want { key: table.key_of(conflict.any()), kept: vec![] };
         self.adopt(table, conflicts.iter().map(want).collect())
+    }
+
+    /// Records the conflicts in which the sides differ.
+    pub(super) fn record_conflicts(&mut self, conflicts: &Conflicts) {
+        let differs = |row: &&RowConflict| row.ours != row.theirs;
+        let rows: Vec<_> = conflicts.rows.iter().filter(differs).collect();
+        self.record_rows(&conflicts.table, rows);
+    }
+
+    fn record_rows<'r>(
+        &mut self,
+        table: &Table,
+        conflicts: impl IntoIterator<Item = &'r RowConflict>,
+    ) {
+        self.records.extend(conflicts.into_iter().map(|conflict| Record {
+            kind: "row".to_owned(),
+            table: table.name.clone(),
+            key: table.key_json(conflict.any()),
+            base: conflict.base.as_ref().map(|row| table.json(row)),
+            loser: conflict.ours.as_ref().map(|row| table.json(row)),
+            winner: conflict.theirs.as_ref().map(|row| table.json(row)),
+        }));
     }
 
     /// Without a key a row is known by its values: the two sides disagree about how many there are.
@@ -115,11 +141,7 @@ impl<'a> Settlement<'a> {
             let [_, ours, theirs] = conflict.counts;
             let row = conflict.any().to_vec();
             if ours != theirs {
-                let shown = |count: i64| {
-                    let mut json = table.json(&row);
-                    json.truncate(json.len().saturating_sub(1));
-                    (count > 0).then(|| format!("{json},\"×\":{count}}}"))
-                };
+                let shown = |count: i64| (count > 0).then(|| table.counted_json(&row, count));
                 self.records.push(Record {
                     kind: "row".to_owned(),
                     table: table.name.clone(),
@@ -130,15 +152,24 @@ impl<'a> Settlement<'a> {
                 });
             }
             let now = table.count_equal(self.link, None, &row)?;
-            if now > theirs {
-                let gone = table.delete_equal(self.link, &row, now - theirs);
-                gone.map_err(|error| stuck(error, table))?;
-            }
-            for _ in now..theirs {
-                self.insert_equal(table, &row)?;
-            }
+            self.set_count(table, &row, now, theirs)?;
         }
         Ok(())
+    }
+
+    /// Makes it that a table has `count` equal rows of which it has `now`.
+    pub(super) fn set_count(
+        &mut self,
+        table: &Table,
+        row: &[Value],
+        now: i64,
+        count: i64,
+    ) -> Result<(), Stop> {
+        if now > count {
+            let gone = table.delete_equal(self.link, row, now - count);
+            gone.map_err(|error| stuck(error, table))?;
+        }
+        (now..count).try_for_each(|_| self.insert_equal(table, row))
     }
 
     fn insert_equal(&mut self, table: &Table, row: &[Value]) -> Result<(), Stop> {
@@ -282,7 +313,9 @@ impl<'a> Settlement<'a> {
     /// What theirs has of a table.
     pub(super) fn theirs_of(&mut self, table: &Table) -> EngineResult<Option<Theirs>> {
         if !self.known.contains_key(&table.name) {
-            let theirs = Theirs::load(self.link, table, self.theirs)?;
+            let is_formed = self.forms.tables.contains(&table.name.to_lowercase());
+            let theirs = if is_formed { &self.forms.commit } else { self.theirs };
+            let theirs = Theirs::load(self.link, table, theirs)?;
             self.known.insert(table.name.clone(), theirs);
         }
         Ok(self.known.get(&table.name).cloned().flatten())
@@ -313,7 +346,7 @@ impl<'a> Settlement<'a> {
     pub(super) fn theirs_has(&mut self, table: &Table, row: &[Value]) -> EngineResult<bool> {
         match self.theirs_of(table)? {
             Some(theirs) if theirs.columns == table.columns => {
-                Ok(table.count_equal(self.link, Some(self.theirs), row)? > 0)
+                Ok(table.count_equal(self.link, Some(&theirs.commit), row)? > 0)
             }
             _ => Ok(false),
         }
@@ -342,7 +375,7 @@ pub(super) fn kept_columns(table: &Table, theirs: &Theirs, row: &[Value]) -> Vec
 }
 
 /// The word for the constraint that a write broke, or `None` where it was something else.
-fn constraint_kind(error: &SqlError) -> Option<&'static str> {
+pub(super) fn constraint_kind(error: &SqlError) -> Option<&'static str> {
     match error.code() {
         1062 | 1169 => Some("unique"),
         1048 | 1364 => Some("not null"),
@@ -353,18 +386,18 @@ fn constraint_kind(error: &SqlError) -> Option<&'static str> {
     }
 }
 
-/// An error of a statement that settles: impossible where the same data gives it again.
-pub(super) fn impossible(error: SqlError, table: &str, task: &'static str, advice: &str) -> Stop {
+/// An error of a statement that merges or settles.
+pub(super) fn refused(error: SqlError, table: &str, task: &'static str) -> Stop {
     if error.is_rejection() {
         let message = error.message();
-        return Stop::Impossible(format!("table `{table}`: cannot {task}: {message}; {advice}"));
+        return Stop::Refused(format!("table `{table}`: cannot {task}: {message}"));
     }
     Stop::Engine(error.during(task))
 }
 
 /// The error of a write that settles a row.
 pub(super) fn stuck(error: SqlError, table: &Table) -> Stop {
-    impossible(error, &table.name, "settle a row", "change the rows on one side so that they agree")
+    refused(error, &table.name, "settle a row")
 }
 
 /// Where the columns of `dolt_conflicts_<table>` stand. They are taken by place: a user's column may

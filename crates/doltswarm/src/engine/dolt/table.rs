@@ -5,7 +5,8 @@
 
 use doltswarm_core::id::CommitHash;
 
-use super::session::{During, Link, SqlError, number, quote, text};
+use super::definition::{self, Created, Filler};
+use super::session::{During, Link, SqlError, number, quote};
 use super::store::commit_text;
 use crate::engine::record::row_json;
 use crate::engine::{EngineError, EngineResult, Value};
@@ -23,59 +24,17 @@ pub(super) struct Table {
     unique: Vec<Vec<(String, Option<i64>)>>,
 }
 
-/// The words of the server about a generated column.
-const GENERATED: [&str; 2] = ["VIRTUAL GENERATED", "STORED GENERATED"];
-
-/// Reads the names of a table's writable columns as of a commit, with which of them are of the key;
-/// or `None` where there is no such table.
-pub(super) fn columns_at(
-    link: &mut Link,
-    name: &str,
-    at: Option<&CommitHash>,
-) -> EngineResult<Option<Vec<(String, bool)>>> {
-    let as_of = at.map_or_else(String::new, |at| format!(" AS OF '{}'", commit_text(at)));
-    let sql = format!("SHOW COLUMNS FROM {}{as_of}", quote(name));
-    let rows = match link.rows(&sql, &[]) {
-        Err(error) if error.code() == 1146 || error.message().contains("table not found") => {
-            return Ok(None);
-        }
-        rows => rows.during("read a table's columns")?,
-    };
-    let writable = rows.iter().filter(|row| {
-        let extra = text(row.get(5)).to_ascii_uppercase();
-        !GENERATED.iter().any(|word| extra.contains(word))
-    });
-    Ok(Some(
-        writable.map(|row| (text(row.first()).to_owned(), text(row.get(3)) == "PRI")).collect(),
-    ))
-}
-
 impl Table {
     /// Reads the shape of `name`, or `None` where there is no such table.
     pub(super) fn load(link: &mut Link, name: &str) -> EngineResult<Option<Self>> {
-        let Some(columns) = columns_at(link, name, None)? else { return Ok(None) };
-        let columns: Vec<String> = columns.into_iter().map(|(name, _)| name).collect();
-        let mut table =
-            Self { name: name.to_owned(), columns, key: Vec::new(), unique: Vec::new() };
-        let sql = format!("SHOW INDEX FROM {}", quote(name));
-        let rows = link.rows(&sql, &[]).during("read a table's indexes")?;
-        let mut last = String::new();
-        for row in rows.iter().filter(|row| number(row.get(1)) == 0) {
-            let (index, column) = (text(row.get(2)), text(row.get(4)));
-            if index == "PRIMARY" {
-                table.key.extend(table.columns.iter().position(|name| name == column));
-                continue;
-            }
-            if index != last {
-                table.unique.push(Vec::new());
-                index.clone_into(&mut last);
-            }
-            let length = Some(number(row.get(7))).filter(|length| *length > 0);
-            if let Some(parts) = table.unique.last_mut() {
-                parts.push((column.to_owned(), length));
-            }
-        }
-        Ok(Some(table))
+        Ok(definition::read(link, name, None)?.map(|created| Self::of(&created)))
+    }
+
+    fn of(created: &Created) -> Self {
+        let columns = created.written_columns();
+        let place = |name: &String| columns.iter().position(|other| other == name);
+        let key = created.key_columns().iter().filter_map(place).collect();
+        Self { name: created.name.clone(), key, unique: created.unique_keys(), columns }
     }
 
     /// Whether the table has a primary key.
@@ -115,10 +74,34 @@ impl Table {
         row_json(&self.columns, row)
     }
 
+    /// How many equal rows there are, as JSON. For tables without a primary key.
+    pub(super) fn counted_json(&self, row: &[Value], count: i64) -> String {
+        let mut json = self.json(row);
+        json.truncate(json.len().saturating_sub(1));
+        format!("{json},\"×\":{count}}}")
+    }
+
     /// Reads the row with this key.
     pub(super) fn get(&self, link: &mut Link, key: &[Value]) -> EngineResult<Option<Vec<Value>>> {
         let columns = list(&self.columns, "");
         let sql = format!("SELECT {columns} FROM {} WHERE {}", quote(&self.name), self.where_key());
+        Ok(link.rows(&sql, key).during("read a row")?.pop())
+    }
+
+    /// Reads the row with this key as of a commit that has the table in the same form.
+    pub(super) fn get_at(
+        &self,
+        link: &mut Link,
+        key: &[Value],
+        at: &CommitHash,
+    ) -> EngineResult<Option<Vec<Value>>> {
+        let sql = format!(
+            "SELECT {} FROM {} AS OF '{}' WHERE {}",
+            list(&self.columns, ""),
+            quote(&self.name),
+            commit_text(at),
+            self.where_key()
+        );
         Ok(link.rows(&sql, key).during("read a row")?.pop())
     }
 
@@ -144,6 +127,12 @@ impl Table {
             into.push_str(&format!(", {}", quote(name)));
             from.push_str(", ?");
             params.push(value.clone());
+        }
+        for (name, value) in &theirs.fillers {
+            if !kept.iter().any(|(kept, _)| kept == name) {
+                into.push_str(&format!(", {}", quote(name)));
+                from.push_str(&format!(", {value}"));
+            }
         }
         params.extend(key.iter().cloned());
         let table = quote(&self.name);
@@ -230,6 +219,8 @@ pub(super) struct Theirs {
     pub(super) commit: CommitHash,
     /// The columns that it shares with the merged table.
     pub(super) columns: Vec<String>,
+    /// The other columns whose default is computed, with what stands there, as SQL.
+    fillers: Vec<(String, String)>,
 }
 
 impl Theirs {
@@ -239,15 +230,30 @@ impl Theirs {
         table: &Table,
         commit: &CommitHash,
     ) -> EngineResult<Option<Self>> {
-        let Some(columns) = columns_at(link, &table.name, Some(commit))? else { return Ok(None) };
-        let mut key: Vec<_> =
-            columns.iter().filter(|(_, of_key)| *of_key).map(|(name, _)| name.clone()).collect();
-        let mut own = table.key_names();
+        let Some(created) = definition::read(link, &table.name, Some(commit))? else {
+            return Ok(None);
+        };
+        let (mut key, mut own) = (created.key_columns(), table.key_names());
         key.sort();
         own.sort();
-        let columns = columns.into_iter().map(|(name, _)| name);
-        let columns = columns.filter(|name| table.columns.contains(name)).collect();
-        Ok((key == own).then_some(Self { commit: *commit, columns }))
+        if key != own {
+            return Ok(None);
+        }
+        let mut columns = created.written_columns();
+        columns.retain(|name| table.columns.contains(name));
+        let mut fillers = Vec::new();
+        if columns.len() < table.columns.len()
+            && let Some(created) = definition::read(link, &table.name, None)?
+        {
+            let missing = created.definition.columns.iter();
+            let missing = missing.filter(|part| !columns.contains(&part.name));
+            fillers.extend(
+                missing.filter_map(|part| {
+                    Some((part.name.clone(), Filler::of(part)?.sql().to_owned()))
+                }),
+            );
+        }
+        Ok(Some(Self { commit: *commit, columns, fillers }))
     }
 }
 
@@ -265,4 +271,15 @@ fn list(names: &[String], prefix: &str) -> String {
 
 fn equal(names: &[String]) -> String {
     names.iter().map(|name| format!("{} <=> ?", quote(name))).collect::<Vec<_>>().join(" AND ")
+}
+
+/// A condition for `count` rows: each has its own values in these columns, which are never NULL.
+pub(super) fn equal_any(prefix: &str, names: &[String], count: usize) -> String {
+    if let [name] = names {
+        let marks = vec!["?"; count].join(", ");
+        return format!("{prefix}{} IN ({marks})", quote(name));
+    }
+    let one = names.iter().map(|name| format!("{prefix}{} = ?", quote(name)));
+    let one = format!("({})", one.collect::<Vec<_>>().join(" AND "));
+    vec![one; count].join(" OR ")
 }

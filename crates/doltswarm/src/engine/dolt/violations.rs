@@ -21,10 +21,6 @@ pub(super) const BRANCH: &str = "swarm/check";
 /// After this many passes theirs' versions are no longer put in: then rows only go, and so it ends.
 pub(super) const ADOPTING_PASSES: usize = 8;
 
-/// After this many passes the merge is given up. Each pass that only removes takes away one level of
-/// rows that refer to each other.
-pub(super) const PASSES_MAX: usize = 1_000;
-
 /// A row that breaks constraints of its table.
 pub(super) struct Violation {
     kind: String,
@@ -72,9 +68,7 @@ pub(super) fn verify(
                information_schema.key_column_usage WHERE table_schema = ? AND \
                referenced_table_name IS NOT NULL";
     reset(link, BRANCH, merged)?;
-    let schema = link.rows("SELECT DATABASE()", &[]).during("read the foreign keys")?;
-    let schema = schema.into_iter().flatten().next().unwrap_or_default();
-    let keys = link.rows(sql, &[schema]).during("read the foreign keys")?;
+    let keys = in_schema(link, sql)?;
     let changed = names.clone();
     let refers = keys
         .iter()
@@ -90,6 +84,13 @@ pub(super) fn verify(
     let marks = vec!["?"; names.len()].join(", ");
     let names: Vec<Value> = names.into_iter().map(Value::Text).collect();
     look(link, &format!("CALL DOLT_VERIFY_CONSTRAINTS('--all', {marks})"), &names)
+}
+
+/// Asks the information schema about the connection's database.
+pub(super) fn in_schema(link: &mut Link, sql: &str) -> EngineResult<Vec<Vec<Value>>> {
+    let schema = link.rows("SELECT DATABASE()", &[]).during("read the foreign keys")?;
+    let schema = schema.into_iter().flatten().next().unwrap_or_default();
+    link.rows(sql, &[schema]).during("read the foreign keys")
 }
 
 /// Looks for broken constraints in all rows of the connection's branch. Nothing of it stays.

@@ -17,6 +17,7 @@ use doltswarm_core::limits::{DOLT_INBOX_BATCH, DOLT_INBOX_CHUNKS_MAX};
 use super::hash::{hash_of, text};
 use super::manifest::Manifest;
 use super::message::{Expected, Link, links};
+use super::sealed;
 use super::table_file::TableWriter;
 use super::{ChunkSource, DoltFormat, corrupt, io_failed, is_store_file, url_of};
 use crate::engine::{ChunkFormat, EngineError, EngineResult};
@@ -32,6 +33,8 @@ pub struct Inbox {
 pub struct Filled {
     /// The synthetic root.
     pub root: ChunkHash,
+    /// The name of the file of chunks.
+    pub file: ChunkHash,
     /// How many chunks it holds, the root included.
     pub chunks: u32,
     /// How many bytes the file of them has.
@@ -65,7 +68,11 @@ impl Inbox {
     pub fn fill(&self, commit: &CommitHash, source: &dyn ChunkSource) -> EngineResult<Filled> {
         let failed = |error: io::Error| io_failed("write the inbox", &self.dir, &error);
         let mut writer = TableWriter::create(&self.dir).map_err(failed)?;
-        walk(commit, source, &mut |hash, chunk| writer.add(hash, chunk).map_err(failed))?;
+        let mut add = |hash, chunk: &[u8]| match sealed::is_sealed_kind(chunk) {
+            true => writer.add(hash, &sealed::seal(chunk)).map_err(failed),
+            false => writer.add(hash, chunk).map_err(failed),
+        };
+        walk(commit, source, &mut add)?;
         let root = DoltFormat.synthetic_root(commit);
         let root_hash = hash_of(&root);
         writer.add(root_hash, &root).map_err(failed)?;
@@ -73,7 +80,8 @@ impl Inbox {
         let manifest = Manifest { root: root_hash, files: vec![(written.name, written.chunks)] };
         manifest.write(&self.dir).map_err(failed)?;
         self.remove_all_but(&text(&written.name)).map_err(failed)?;
-        Ok(Filled { root: root_hash, chunks: written.chunks, bytes: written.bytes })
+        let (chunks, bytes) = (written.chunks, written.bytes);
+        Ok(Filled { root: root_hash, file: written.name, chunks, bytes })
     }
 
     /// Removes the chunks of the last pull, which the database has by now.

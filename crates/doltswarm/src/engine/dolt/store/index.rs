@@ -69,7 +69,6 @@ impl Index {
     }
 
     /// The hashes, sorted.
-    #[cfg(test)]
     pub(super) fn hashes(&self) -> Vec<ChunkHash> {
         let join = |(prefix, suffix): (&u64, &[u8; SUFFIX_BYTES])| {
             let mut hash = [0; HASH_BYTES];

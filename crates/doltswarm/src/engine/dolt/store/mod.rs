@@ -21,6 +21,7 @@ mod index;
 mod manifest;
 mod message;
 mod record;
+mod sealed;
 mod spool;
 mod store_file;
 mod table_file;

@@ -4,17 +4,22 @@
 //! into place. From some hundreds of files on the server joins them and removes the old ones. So a
 //! reader may find that a file it was told of is gone: then the manifest has changed too.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doltswarm_core::id::ChunkHash;
-use doltswarm_core::limits::DOLT_SPOOL_TRIES_MAX;
+use doltswarm_core::limits::{
+    DOLT_SPOOL_SMALL_BYTES, DOLT_SPOOL_SMALL_FILES_MAX, DOLT_SPOOL_TRIES_MAX,
+};
 
 use super::hash::text;
+use super::inbox::Filled;
 use super::manifest::{self, Manifest};
 use super::store_file::StoreFile;
+use super::table_file::TableWriter;
 use super::{corrupt, io_failed, is_store_file, url_of};
 use crate::engine::{ChunkReader, EngineResult};
 
@@ -94,6 +99,69 @@ impl Spool {
             }
         }
         self.put(Vec::new());
+        Ok(())
+    }
+
+    /// Takes over the file of chunks that an inbox was filled with, which completes what is here: the
+    /// server need not push what it has just fetched. No push is under way.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Failed`](crate::engine::EngineError::Failed) if the file cannot be moved here.
+    pub fn adopt(&self, inbox: &Path, filled: &Filled) -> EngineResult<()> {
+        let dir = &self.shared.dir;
+        let failed = |error: io::Error| io_failed("keep what was fetched", dir, &error);
+        let root = Manifest::read(dir).map_err(failed)?;
+        let mut manifest = match root {
+            None => Manifest { root: filled.root, files: Vec::new() },
+            Some(manifest) => manifest
+                .map_err(|fault| corrupt(format!("in the spool {} {fault}", dir.display())))?,
+        };
+        if manifest.files.iter().any(|(name, _)| *name == filled.file) {
+            return Ok(());
+        }
+        let name = text(&filled.file);
+        fs::rename(inbox.join(&name), dir.join(&name)).map_err(failed)?;
+        manifest.files.push((filled.file, filled.chunks));
+        manifest.write(dir).map_err(failed)?;
+        self.reread()?;
+        self.join_small_files(&mut manifest)
+    }
+
+    /// Puts the chunks of many small files into one. Each pull brings a file, and nobody else joins
+    /// them on a node that only pulls.
+    fn join_small_files(&self, manifest: &mut Manifest) -> EngineResult<()> {
+        let is_small = |file: &Arc<StoreFile>| file.bytes() <= DOLT_SPOOL_SMALL_BYTES;
+        let small: Vec<_> = self.files().into_iter().filter(is_small).collect();
+        if small.len() < DOLT_SPOOL_SMALL_FILES_MAX {
+            return Ok(());
+        }
+        let dir = &self.shared.dir;
+        let failed = |error: io::Error| io_failed("join files of the spool", dir, &error);
+        let mut writer = TableWriter::create(dir).map_err(failed)?;
+        let mut written = BTreeSet::new();
+        for file in &small {
+            for hash in file.hashes() {
+                if written.insert(hash)
+                    && let Some(chunk) = file.get_as_stored(&hash)?
+                {
+                    writer.add(hash, &chunk).map_err(failed)?;
+                }
+            }
+        }
+        let joined = writer.finish(dir).map_err(failed)?;
+        let is_joined = |name: &ChunkHash| small.iter().any(|file| file.name() == *name);
+        manifest.files.retain(|(name, _)| !is_joined(name) && *name != joined.name);
+        manifest.files.push((joined.name, joined.chunks));
+        manifest.write(dir).map_err(failed)?;
+        self.reread()?;
+        for file in small.iter().filter(|file| file.name() != joined.name) {
+            // What stays behind is in no manifest; a reset removes it.
+            let name = text(&file.name());
+            for path in [dir.join(&name), dir.join(format!("{name}.darc"))] {
+                let _ = fs::remove_file(path);
+            }
+        }
         Ok(())
     }
 

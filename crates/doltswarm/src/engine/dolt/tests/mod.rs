@@ -9,7 +9,9 @@ use tempfile::TempDir;
 use self::server::Server;
 use super::store::DoltFormat;
 use super::{Dolt, DoltOptions, Password};
-use crate::engine::conformance::{Backend, Pair, Side, chunks_of, conformance_tests, meta_at};
+use crate::engine::conformance::{
+    Backend, Pair, Side, Split, chunks_of, conformance_tests, meta_at,
+};
 use crate::engine::{ChunkFormat, Engine};
 
 mod catch_up;
@@ -18,6 +20,7 @@ mod own;
 mod race;
 mod server;
 mod steps;
+mod total;
 
 conformance_tests!(super::pair);
 
@@ -27,6 +30,11 @@ fn options(server: &Server, folder: PathBuf) -> DoltOptions {
     let database = format!("d{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let url = server.url(&database).parse().unwrap();
     DoltOptions { url, password: Password::Empty, folder }
+}
+
+/// The same two commits, with the other one as the later.
+fn flip(split: &Split) -> Split {
+    Split { ours: split.theirs, theirs: split.ours }
 }
 
 /// Two databases of one swarm; `None` where there is no Dolt here.
@@ -61,12 +69,12 @@ impl Backend for Databases {
         "ALTER TABLE t MODIFY COLUMN a INT NOT NULL"
     }
 
-    fn merges_are_total(&self) -> bool {
+    fn rows_without_a_key_last(&self) -> bool {
         false
     }
 
-    fn rows_without_a_key_last(&self) -> bool {
-        false
+    fn merges_are_total(&self) -> bool {
+        true
     }
 
     fn format(&self) -> Box<dyn ChunkFormat> {

@@ -3,7 +3,8 @@
 //! Dolt, go/serial/*.fbs, go/store/types/serial_message.go (`WalkAddrs`) and
 //! go/store/prolly/message. A chunk is a byte 27, its length in 24 bits, big-endian, and a
 //! FlatBuffer whose file identifier tells the kind. Only what a commit can reach is known here: no
-//! working set, tag, stash or statistic, and no list of refs.
+//! tag, stash or statistic, and no list of refs. A working set is known because a committed conflict
+//! names it, but not what is in it.
 //!
 //! Dolt follows names without asking what they lead to, and its readers panic where a tree is not
 //! what they expect. So each name carries what it may lead to, and a chunk is read against that.
@@ -49,6 +50,8 @@ pub(super) enum Kind {
     Closure,
     /// A node of a large value.
     Blob,
+    /// What nobody has committed; only a conflict names it, and nothing that it names is followed.
+    WorkingSet,
 }
 
 /// What a name may lead to. A level counts from the leaves of a tree, which are 0.
@@ -106,7 +109,7 @@ impl Kind {
     /// The file identifier and how many fields the root table has in the newest version known.
     ///
     /// Dolt, go/serial/fileidentifiers.go and the `*NumFields` of go/gen/fb/serial.
-    const ALL: [(Self, [u8; 4], usize); 11] = [
+    const ALL: [(Self, [u8; 4], usize); 12] = [
         (Self::Commit, *b"DCMT", 12),
         (Self::RootValue, *b"RTVL", 5),
         (Self::Table, *b"DTBL", 7),
@@ -118,6 +121,7 @@ impl Kind {
         (Self::Artifacts, *b"ARTM", 9),
         (Self::Closure, *b"CMCL", 5),
         (Self::Blob, *b"BLOB", 5),
+        (Self::WorkingSet, *b"WRST", 8),
     ];
 
     /// The root table of a message, and what kind it is.

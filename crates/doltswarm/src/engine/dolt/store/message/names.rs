@@ -25,6 +25,8 @@ pub(in super::super) fn links(chunk: &[u8], expected: Expected) -> Result<Vec<Li
         Kind::ForeignKeys => {
             table.vector(0, 4)?;
         }
+        // It names what nobody has committed, which stays where it is.
+        Kind::WorkingSet => {}
         Kind::Rows | Kind::Vectors | Kind::Names | Kind::Artifacts | Kind::Closure | Kind::Blob => {
             let tree = node::read(kind, &table)?;
             check(kind, Some(tree.level), expected)?;

@@ -1,8 +1,8 @@
-//! Merging over a base that is not the one that the server would find.
+//! Grafts: merging over a base that is not the one that the server would find.
 //!
 //! The server finds the base by itself, as the newest common ancestor. Where the swarm compares the two
-//! sides with something else, the server merges *stand-ins*: commits with the same tables, that have
-//! the base's stand-in as their only common ancestor. What this gives becomes the tables of a merge
+//! sides with something else, the server merges *grafts*: commits with the same tables, that have the
+//! base's graft as their only common ancestor. What this gives becomes the tables of a merge
 //! commit of the two sides themselves.
 
 use std::sync::{Mutex, PoisonError};
@@ -14,10 +14,10 @@ use super::chunks::Pusher;
 use super::commit::{Words, hash_value, info, require};
 use super::exec::reset;
 use super::ingest;
-use super::merge::{BOOK_ADVICE, BRANCH};
+use super::merge::BRANCH;
 use super::record as book;
 use super::session::{During, Link, SqlError, quote, text};
-use super::settle::{Stop, impossible};
+use super::settle::{Stop, refused};
 use super::store::{Derived, Inbox, commit_text};
 use crate::engine::record::TABLE;
 use crate::engine::{CommitMeta, EngineError, EngineResult, Value};
@@ -37,23 +37,27 @@ pub(super) struct Ways<'a> {
     pub(super) pusher: &'a Mutex<Pusher>,
 }
 
-/// Makes the stand-ins of the two sides.
+/// Makes the grafts of the two sides.
 pub(super) fn make(link: &mut Link, merge: &Merge) -> Result<Sides, Stop> {
     let base = make_base(link, &merge.base)?;
-    let ours = stand_in(link, &merge.ours, &base)?;
-    Ok(Sides { ours, theirs: stand_in(link, &merge.theirs, &base)? })
+    let ours = synthetic_commit(link, &merge.ours, &base)?;
+    Ok(Sides { ours, theirs: synthetic_commit(link, &merge.theirs, &base)? })
 }
 
 fn make_base(link: &mut Link, base: &MergeBase) -> Result<CommitHash, Stop> {
     put(link, &base.commit, &base.ancestor)?;
     if base.commit != base.ancestor {
         book::restore(link, &base.ancestor)
-            .map_err(|error| impossible(error, TABLE, "compare the sides", BOOK_ADVICE))?;
+            .map_err(|error| refused(error, TABLE, "compare the sides"))?;
     }
     Ok(commit(link, &base.commit)?)
 }
 
-fn stand_in(link: &mut Link, of: &CommitHash, parent: &CommitHash) -> EngineResult<CommitHash> {
+fn synthetic_commit(
+    link: &mut Link,
+    of: &CommitHash,
+    parent: &CommitHash,
+) -> EngineResult<CommitHash> {
     put(link, of, parent)?;
     commit(link, of)
 }
@@ -62,7 +66,7 @@ fn stand_in(link: &mut Link, of: &CommitHash, parent: &CommitHash) -> EngineResu
 fn put(link: &mut Link, tables: &CommitHash, parent: &CommitHash) -> EngineResult<()> {
     reset(link, BRANCH, tables)?;
     let sql = "CALL DOLT_RESET('--soft', ?)";
-    link.run(sql, &[hash_value(parent)]).during("make a stand-in")?;
+    link.run(sql, &[hash_value(parent)]).during("make a graft")?;
     link.run("START TRANSACTION", &[]).map(|_| ()).during("begin a transaction")
 }
 
@@ -74,15 +78,15 @@ fn commit(link: &mut Link, of: &CommitHash) -> EngineResult<CommitHash> {
         seconds: 0,
     })?;
     words.tell(link)?;
-    let made = words.commit(link, &["--allow-empty"]).during("make a stand-in")?;
+    let made = words.commit(link, &["--allow-empty"]).during("make a graft")?;
     made.ok_or_else(|| EngineError::Failed {
-        what: "make a stand-in",
+        what: "make a graft",
         message: "the server made no commit".to_owned(),
     })
 }
 
 /// Makes the merge commit of the two sides with the tables of `tables`, where the branch is now.
-pub(super) fn stand_aside(
+pub(super) fn graft(
     link: &mut Link,
     ways: &mut Ways<'_>,
     merge: &Merge,
@@ -92,10 +96,10 @@ pub(super) fn stand_aside(
     match amend(link, merge, tables, words)? {
         Some(commit) => {
             #[cfg(test)]
-            assert_eq!(by_hand(link, ways, merge, tables)?, commit, "two ways, two commits");
+            assert_eq!(write_offline(link, ways, merge, tables)?, commit, "two ways, two commits");
             Ok(commit)
         }
-        None => by_hand(link, ways, merge, tables),
+        None => write_offline(link, ways, merge, tables),
     }
 }
 
@@ -110,7 +114,7 @@ fn amend(
     reset(link, BRANCH, &merge.ours)?;
     words.tell(link)?;
     link.run("START TRANSACTION", &[]).during("begin a transaction")?;
-    let Some(made) = merge_anyhow(link, &merge.theirs, words)? else { return Ok(None) };
+    let Some(made) = force_merge(link, &merge.theirs, words)? else { return Ok(None) };
     // Where the server finds nothing to merge, that is no error, and the commit has one parent.
     if require(link, &made)?.parents != [merge.ours, merge.theirs] {
         return Ok(None);
@@ -120,7 +124,7 @@ fn amend(
 }
 
 /// Makes some merge commit of the connection's branch and `theirs`.
-fn merge_anyhow(
+fn force_merge(
     link: &mut Link,
     theirs: &CommitHash,
     words: &Words,
@@ -160,8 +164,8 @@ fn accepted(result: Result<Vec<Vec<Value>>, SqlError>) -> EngineResult<bool> {
     }
 }
 
-/// Writes the commit, and lets the server fetch it.
-fn by_hand(
+/// Writes the merge commit of the two sides with the tables of `tables`, and lets the server fetch it.
+pub(super) fn write_offline(
     link: &mut Link,
     ways: &mut Ways<'_>,
     merge: &Merge,
