@@ -157,6 +157,40 @@ async fn what_a_client_leaves_for_long_is_committed_where_the_configuration_says
     close([a, b]).await;
 }
 
+/// A client that writes every 10 ms and never commits leaves main dirty whenever a job looks at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_work_arrives_under_a_client_that_writes_and_never_commits() {
+    let homes = homes();
+    let Some((a, b)) = pair(&homes).await else { return };
+    a.close().await;
+    homes[0].configure("sidecar", "auto_commit = \"1s\"");
+    let a = homes[0].up().await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut conn, stopped) = (connect(&homes[0]), Arc::clone(&stop));
+    run(&mut conn, &["INSERT INTO other VALUES (0)"]);
+    let writer = std::thread::spawn(move || {
+        let mut count = 0;
+        while !stopped.load(Ordering::Relaxed) {
+            count += 1;
+            run(&mut conn, &[&format!("INSERT INTO other VALUES ({count})")]);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        count
+    });
+    let mut reader = connect(&homes[0]);
+    for n in 0..3 {
+        exec(&b, &format!("INSERT INTO t VALUES ({n}, 0)")).await;
+        let sql = format!("SELECT id FROM t WHERE id = {n}");
+        eventually("b's row is in a's main", async || texts(&mut reader, &sql).len() == 1).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let written = writer.join().expect("a client");
+    in_step(&[&a, &b]).await;
+    let count = texts(&mut connect(&homes[1]), "SELECT count(*) FROM other");
+    assert_eq!(count, [(written + 1).to_string()]);
+    close([a, b]).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_on_one_server_do_not_disturb_each_other() {
     let [a, b]: [Home; 2] = homes();
