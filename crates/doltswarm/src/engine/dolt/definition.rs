@@ -105,6 +105,17 @@ impl Created {
         unique.map(|part| indexed(&part.sql)).collect()
     }
 
+    /// The foreign keys: their names, and the tables that they refer to.
+    pub(super) fn foreign_keys(&self) -> Vec<(String, String)> {
+        let read = |part: &Part| {
+            let (key, _) = named(part.sql.strip_prefix("CONSTRAINT ")?.trim_start())?;
+            let behind = part.sql.find(" REFERENCES ")? + " REFERENCES ".len();
+            Some((key, named(part.sql.get(behind..)?)?.0))
+        };
+        let parts = self.definition.constraints.iter();
+        parts.filter(|part| part.meaning.starts_with("foreign key")).filter_map(read).collect()
+    }
+
     /// The part that is the primary key.
     pub(super) fn primary_key(&self) -> Option<&str> {
         let mut parts = self.definition.constraints.iter();
@@ -491,6 +502,14 @@ mod tests {
 
     fn read(text: &str) -> Created {
         Created::parse("t", text).unwrap()
+    }
+
+    #[test]
+    fn foreign_keys_name_their_tables() {
+        let text = "CREATE TABLE `c` (\n  `p` int,\n  KEY `p` (`p`),\n  CONSTRAINT `c_ibfk_1` \
+                    FOREIGN KEY (`p`) REFERENCES `the p` (`id`) ON DELETE CASCADE\n) ENGINE=InnoDB";
+        let keys = [("c_ibfk_1".to_owned(), "the p".to_owned())];
+        assert_eq!(read(text).foreign_keys(), keys);
     }
 
     #[test]

@@ -23,7 +23,6 @@ use super::rows::{self, Carrier, Version};
 use super::session::{During, Link, quote, text};
 use super::settle::{Forms, Settlement, Stop};
 use super::table;
-use super::violations;
 use crate::engine::EngineResult;
 use crate::engine::record::{self, Record, row_json};
 use crate::engine::total::Definition;
@@ -165,7 +164,7 @@ impl TotalMerge<'_> {
         for (key, names) in &tables {
             self.decide(link, key, names, views.contains(key))?;
         }
-        self.drop_dangling_keys(link)?;
+        self.drop_dangling_keys(link, &tables)?;
         let form = self.work.commit(link, &["--allow-empty"])?;
         self.carry(link, &form)?;
         let mut conflicts = add(link, &self.records, &base.commit)?;
@@ -332,29 +331,33 @@ impl TotalMerge<'_> {
         Ok(())
     }
 
-    /// Takes away foreign keys to what the merged schema does not have.
-    fn drop_dangling_keys(&mut self, link: &mut Link) -> Result<(), Stop> {
-        let sql = "SELECT DISTINCT table_name, constraint_name, referenced_table_name FROM \
-                   information_schema.key_column_usage WHERE table_schema = ? AND \
-                   referenced_table_name IS NOT NULL ORDER BY 1, 2";
-        let keys = violations::in_schema(link, sql)?;
+    /// Takes away foreign keys to tables that the merged schema does not have. Only a table that a side
+    /// changed can have one: who drops a table drops the keys to it first.
+    fn drop_dangling_keys(
+        &mut self,
+        link: &mut Link,
+        changed: &BTreeMap<String, Names>,
+    ) -> Result<(), Stop> {
         let tables = table_names(link)?;
-        for row in keys {
-            let (name, key, parent) = (text(row.first()), text(row.get(1)), text(row.get(2)));
-            if tables.iter().any(|table| table.eq_ignore_ascii_case(parent)) {
-                continue;
+        for name in tables.iter().filter(|name| changed.contains_key(&name.to_lowercase())) {
+            let Some(created) = definition::read(link, name, None)? else { continue };
+            for (key, parent) in created.foreign_keys() {
+                if tables.iter().any(|table| table.eq_ignore_ascii_case(&parent)) {
+                    continue;
+                }
+                let names = ["table".to_owned(), "foreign_key".to_owned()];
+                let lost = format!("FOREIGN KEY REFERENCES {}", quote(&parent));
+                self.records.push(Record {
+                    kind: "schema".to_owned(),
+                    table: name.clone(),
+                    key: row_json(&names, &[name.as_str().into(), key.as_str().into()]),
+                    base: None,
+                    loser: Some(definition_json(&lost)),
+                    winner: None,
+                });
+                let sql = format!("ALTER TABLE {} DROP FOREIGN KEY {}", quote(name), quote(&key));
+                link.run(&sql, &[]).during("drop a foreign key")?;
             }
-            let names = ["table".to_owned(), "foreign_key".to_owned()];
-            self.records.push(Record {
-                kind: "schema".to_owned(),
-                table: name.to_owned(),
-                key: row_json(&names, &[name.into(), key.into()]),
-                base: None,
-                loser: Some(definition_json(&format!("FOREIGN KEY REFERENCES {}", quote(parent)))),
-                winner: None,
-            });
-            let sql = format!("ALTER TABLE {} DROP FOREIGN KEY {}", quote(name), quote(key));
-            link.run(&sql, &[]).during("drop a foreign key")?;
         }
         Ok(())
     }

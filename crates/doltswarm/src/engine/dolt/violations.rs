@@ -68,7 +68,9 @@ pub(super) fn verify(
                information_schema.key_column_usage WHERE table_schema = ? AND \
                referenced_table_name IS NOT NULL";
     reset(link, BRANCH, merged)?;
-    let keys = in_schema(link, sql)?;
+    let schema = link.rows("SELECT DATABASE()", &[]).during("read the foreign keys")?;
+    let schema = schema.into_iter().flatten().next().unwrap_or_default();
+    let keys = link.rows(sql, &[schema]).during("read the foreign keys")?;
     let changed = names.clone();
     let refers = keys
         .iter()
@@ -84,13 +86,6 @@ pub(super) fn verify(
     let marks = vec!["?"; names.len()].join(", ");
     let names: Vec<Value> = names.into_iter().map(Value::Text).collect();
     look(link, &format!("CALL DOLT_VERIFY_CONSTRAINTS('--all', {marks})"), &names)
-}
-
-/// Asks the information schema about the connection's database.
-pub(super) fn in_schema(link: &mut Link, sql: &str) -> EngineResult<Vec<Vec<Value>>> {
-    let schema = link.rows("SELECT DATABASE()", &[]).during("read the foreign keys")?;
-    let schema = schema.into_iter().flatten().next().unwrap_or_default();
-    link.rows(sql, &[schema]).during("read the foreign keys")
 }
 
 /// Looks for broken constraints in all rows of the connection's branch. Nothing of it stays.
