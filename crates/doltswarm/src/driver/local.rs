@@ -195,7 +195,7 @@ impl Driver {
                 let pending = commit_meta(&shared.name, &shared.identity.peer_id(), MESSAGE);
                 outcome = commit_and_move(engine, [&from, &to], [&pending, &meta], policy);
             } else if outrun && matches!(outcome, Ok(MoveOutcome::MainChanged(_))) {
-                match engine.catch_up(&from, &to, &meta, policy) {
+                match engine.catch_up(&from, &to, &meta, policy, None) {
                     Ok(Some(commit)) => outcome = Ok(MoveOutcome::MainChanged(commit)),
                     Ok(None) => tracing::debug!("main could not be brought up to date"),
                     Err(error) => outcome = Err(error),

@@ -87,7 +87,7 @@ pub(super) fn commit_and_move(
             MoveOutcome::Moved => break,
             MoveOutcome::Dirty(_) => {}
             MoveOutcome::MainChanged(_) => {
-                if let Some(commit) = engine.catch_up(from, to, catch_up, policy)? {
+                if let Some(commit) = engine.catch_up(from, to, catch_up, policy, Some(pending))? {
                     return Ok(MoveOutcome::MainChanged(commit));
                 }
             }

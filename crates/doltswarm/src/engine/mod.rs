@@ -299,13 +299,15 @@ pub trait Engine: Send {
     ///
     /// This is for a main that other programs commit to so often that it is never where a fold began
     /// when the fold is known. An engine that keeps others out while it merges needs none. `to`
-    /// descends from `expected`. Uncommitted work is never taken along.
+    /// descends from `expected`. Uncommitted work is never taken along; with `pending` it is committed
+    /// first, as what that says.
     fn catch_up(
         &mut self,
         _expected: &CommitHash,
         _to: &CommitHash,
         _meta: &CommitMeta,
         _policy: ConflictPolicy,
+        _pending: Option<&CommitMeta>,
     ) -> EngineResult<Option<CommitHash>> {
         Ok(None)
     }

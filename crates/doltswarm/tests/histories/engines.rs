@@ -252,7 +252,7 @@ impl Twin for Engines {
         // The model brings nothing into main if the sides disagree; the server merges them first.
         let expected = expected?;
         let policy = ConflictPolicy::Settle;
-        let made = self.engine(node).catch_up(&from, &to, &meta(saying), policy).unwrap()?;
+        let made = self.engine(node).catch_up(&from, &to, &meta(saying), policy, None).unwrap()?;
         self.compare(node, expected);
         Some(made)
     }

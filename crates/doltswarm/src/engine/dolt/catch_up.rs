@@ -14,6 +14,15 @@ use super::session::{During, Link, SqlError, number, pause, text};
 use super::store::commit_from_text;
 use crate::engine::{CommitMeta, EngineResult};
 
+/// What the commits say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Metas<'a> {
+    /// The catch-up commit.
+    pub(super) catch_up: &'a CommitMeta,
+    /// The commit of what lies there uncommitted; `None` if that is left alone.
+    pub(super) pending: Option<&'a CommitMeta>,
+}
+
 /// What came of an attempt to catch up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CaughtUp {
@@ -37,9 +46,10 @@ pub(super) fn catch_up(
     expected: &CommitHash,
     to: &CommitHash,
     is_merged: bool,
-    meta: &CommitMeta,
+    metas: Metas<'_>,
 ) -> EngineResult<CaughtUp> {
-    let words = Words::new(meta)?;
+    let words = Words::new(metas.catch_up)?;
+    let pending = metas.pending.map(Words::new).transpose()?;
     let at = tip(link)?;
     // What main has beyond `expected` is compared with what `to` has beyond it.
     if (fold_tip(link, &at)? == *expected && !is_merged)
@@ -50,7 +60,7 @@ pub(super) fn catch_up(
     words.tell(link)?;
     let mut waits = 0;
     for attempt in 0..DOLT_RACES_MAX {
-        let made = attempt_on(link, to, &words);
+        let made = attempt_on(link, to, &words, pending.as_ref());
         // Also after the commit: else the connection goes on in a transaction, and sees nothing new.
         link.run("ROLLBACK", &[]).during("end a transaction")?;
         match made? {
@@ -61,7 +71,9 @@ pub(super) fn catch_up(
             Try::Disagree => return Ok(CaughtUp::Disagree(tip(link)?)),
             Try::Outrun => pause(attempt),
             // What lies there for long is not waited for.
-            Try::Dirty if waits >= DOLT_DIRTY_WAITS_MAX => return Ok(CaughtUp::Not),
+            Try::Dirty if waits >= DOLT_DIRTY_WAITS_MAX && pending.is_none() => {
+                return Ok(CaughtUp::Not);
+            }
             Try::Dirty => {
                 waits += 1;
                 pause(waits);
@@ -83,9 +95,22 @@ enum Try {
 }
 
 /// A transaction that sees nothing uncommitted when it begins takes nothing uncommitted along.
-fn attempt_on(link: &mut Link, to: &CommitHash, words: &Words) -> EngineResult<Try> {
+///
+/// With `pending` what lies there is committed first, and nothing is asked between that and the merge: a
+/// program that writes without a pause leaves a moment only.
+fn attempt_on(
+    link: &mut Link,
+    to: &CommitHash,
+    words: &Words,
+    pending: Option<&Words>,
+) -> EngineResult<Try> {
     link.run("START TRANSACTION", &[]).during("begin a transaction")?;
-    if !dirty_tables(link)?.is_empty() {
+    if let Some(pending) = pending {
+        match pending.commit(link, &["--skip-empty"]) {
+            Err(error) if error.is_passing() => return Ok(Try::Outrun),
+            committed => committed.during("commit what lies there").map(|_| ())?,
+        }
+    } else if !dirty_tables(link)?.is_empty() {
         return Ok(Try::Dirty);
     }
     let rows = match words.merge(link, to) {

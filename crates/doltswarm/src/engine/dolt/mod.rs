@@ -12,7 +12,7 @@ use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::DOLT_CATCH_UP_MERGES_MAX;
 
-use self::catch_up::CaughtUp;
+use self::catch_up::{CaughtUp, Metas};
 use self::chunks::{DoltChunks, Pusher};
 use self::counters::Counters;
 use self::cut::Note;
@@ -371,12 +371,14 @@ impl Engine for Dolt {
         to: &CommitHash,
         meta: &CommitMeta,
         policy: ConflictPolicy,
+        pending: Option<&CommitMeta>,
     ) -> EngineResult<Option<CommitHash>> {
+        let metas = Metas { catch_up: meta, pending };
         let (mut from, mut to) = (*expected, *to);
         for merges in 0..DOLT_CATCH_UP_MERGES_MAX {
             self.counters.raise(self.exec.link()?, &from, &to)?;
             let link = self.main_link()?;
-            let at = match catch_up::catch_up(link, &from, &to, merges > 0, meta)? {
+            let at = match catch_up::catch_up(link, &from, &to, merges > 0, metas)? {
                 CaughtUp::Made(commit) => {
                     ingest::drop_kept(self.main.link()?, Some(&commit))?;
                     return Ok(Some(commit));

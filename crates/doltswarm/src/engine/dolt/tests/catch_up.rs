@@ -31,13 +31,13 @@ fn it_has_main_and_the_fold_as_parents_and_the_work_of_both() {
     let (base, to) = fold(&mut pair, "INSERT INTO t VALUES (2, 2)", "INSERT INTO t VALUES (3, 3)");
     let meta = meta_at("catch up", 1_800_000_100);
     assert_eq!(
-        pair.a.catch_up(&base, &to, &meta, POLICY).unwrap(),
+        pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap(),
         None,
         "main is where it should be"
     );
     let outran = pair.exec(Side::A, "INSERT INTO t VALUES (4, 4); UPDATE t SET a = 5 WHERE id = 2");
     assert_eq!(pair.a.move_main(&base, &to).unwrap(), MoveOutcome::MainChanged(outran));
-    let made = pair.a.catch_up(&base, &to, &meta, POLICY).unwrap().expect("a commit");
+    let made = pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap().expect("a commit");
     let info = pair.a.commit_info(&made).unwrap().unwrap();
     assert_eq!(info.parents, [outran, to]);
     assert_eq!((info.author_name, info.message), (meta.author_name, meta.message));
@@ -65,7 +65,7 @@ fn main_and_the_fold_are_merged_if_they_disagree() {
         let (base, to) = fold(&mut pair, "INSERT INTO t VALUES (2, 2)", theirs);
         let outran = pair.exec(Side::A, clash);
         let meta = meta_at("catch up", 1_800_000_100);
-        let made = pair.a.catch_up(&base, &to, &meta, POLICY).unwrap().expect("a commit");
+        let made = pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap().expect("a commit");
         let info = pair.a.commit_info(&made).unwrap().unwrap();
         assert_eq!(info.parents[0], outran, "{clash}");
         assert_eq!(pair.a.main().unwrap(), made, "{clash}");
@@ -84,7 +84,7 @@ fn nothing_is_caught_up_if_the_swarm_parks_what_disagrees() {
     let (base, to) = fold(&mut pair, "INSERT INTO t VALUES (2, 2)", theirs);
     let outran = pair.exec(Side::A, "UPDATE t SET a = 4 WHERE id = 1");
     let meta = meta_at("catch up", 1_800_000_100);
-    let made = pair.a.catch_up(&base, &to, &meta, ConflictPolicy::Park).unwrap();
+    let made = pair.a.catch_up(&base, &to, &meta, ConflictPolicy::Park, None).unwrap();
     assert_eq!(made, None);
     assert_eq!(pair.a.main().unwrap(), outran);
     // The next thing on the same connection works.
@@ -99,11 +99,31 @@ fn uncommitted_work_is_waited_for() {
     let mut other = connect(&all[0]);
     other.query_drop("INSERT INTO t VALUES (9, 9)").unwrap();
     let meta = meta_at("catch up", 1_800_000_100);
-    assert_eq!(pair.a.catch_up(&base, &to, &meta, POLICY).unwrap(), None);
+    assert_eq!(pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap(), None);
     assert_eq!(pair.a.main().unwrap(), outran);
     assert_eq!(pair.a.dirty_tables().unwrap(), ["t"]);
+    // Unless the node commits for others.
+    let pending = meta_at("what lay there", 1_800_000_101);
+    let made = pair.a.catch_up(&base, &to, &meta, POLICY, Some(&pending)).unwrap();
+    let info = pair.a.commit_info(&made.expect("a commit")).unwrap().unwrap();
+    let below = pair.a.commit_info(&info.parents[0]).unwrap().unwrap();
+    assert_eq!((below.message, below.parents), (pending.message, vec![outran]));
+    let rows = query(pair.a.as_ref(), "SELECT id FROM t ORDER BY id");
+    assert_eq!(rows, json!([[1], [2], [3], [4], [9]]));
+    assert_eq!(pair.a.dirty_tables().unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_taken_back_is_not_waited_for() {
+    let Some((mut pair, all)) = pair_at() else { return };
+    let (base, to) = fold(&mut pair, "INSERT INTO t VALUES (2, 2)", "INSERT INTO t VALUES (3, 3)");
+    pair.exec(Side::A, "INSERT INTO t VALUES (4, 4)");
+    let mut other = connect(&all[0]);
+    other.query_drop("INSERT INTO t VALUES (9, 9)").unwrap();
+    let meta = meta_at("catch up", 1_800_000_100);
+    assert_eq!(pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap(), None);
     other.query_drop("DELETE FROM t WHERE id = 9").unwrap();
-    assert!(pair.a.catch_up(&base, &to, &meta, POLICY).unwrap().is_some());
+    assert!(pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap().is_some());
 }
 
 /// Inserts and commits row after row without a transaction, so that each is uncommitted for a moment.
@@ -158,7 +178,7 @@ fn under_programs_that_never_rest_nothing_is_lost_and_nothing_uncommitted_taken_
                     panic!("{outcome:?}")
                 };
                 let meta = meta_at("catch up", 1_800_000_100);
-                if let Some(made) = pair.a.catch_up(&at, &to, &meta, POLICY).unwrap() {
+                if let Some(made) = pair.a.catch_up(&at, &to, &meta, POLICY, None).unwrap() {
                     break made;
                 }
             };
