@@ -49,11 +49,6 @@ pub(crate) trait Backend {
     /// is known by its values, and a change is a row that goes and another that comes.
     fn rows_without_a_key_last(&self) -> bool;
 
-    /// Whether every merge under the policy `settle` has a result, whatever the definitions are.
-    fn merges_are_total(&self) -> bool {
-        true
-    }
-
     /// The rules of the engine's chunks.
     fn format(&self) -> Box<dyn ChunkFormat>;
 }

@@ -31,9 +31,6 @@ pub(crate) fn a_column_of_ours_keeps_its_default(pair: &mut Pair) {
 }
 
 pub(crate) fn one_column_with_two_types(pair: &mut Pair) {
-    if !pair.backend.merges_are_total() {
-        return;
-    }
     let conflicts = pair.settled(
         TABLE,
         "ALTER TABLE t ADD COLUMN n INT; UPDATE t SET n = 7 WHERE id = 1",
@@ -46,18 +43,12 @@ pub(crate) fn one_column_with_two_types(pair: &mut Pair) {
 }
 
 pub(crate) fn a_dropped_table_against_an_update(pair: &mut Pair) {
-    if !pair.backend.merges_are_total() {
-        return;
-    }
     // The later side changed it, so the table stays.
     assert_eq!(pair.settled(TABLE, "DROP TABLE t", "UPDATE t SET a = 1 WHERE id = 1"), 1);
     assert_eq!(pair.query("SELECT * FROM t ORDER BY id"), json!([[1, 1], [2, 0]]));
 }
 
 pub(crate) fn an_update_against_a_dropped_table(pair: &mut Pair) {
-    if !pair.backend.merges_are_total() {
-        return;
-    }
     let ours = "UPDATE t SET a = 1 WHERE id = 1; INSERT INTO t VALUES (3, 3)";
     assert_eq!(pair.settled(TABLE, ours, "DROP TABLE t"), 2);
     let rows = [
@@ -74,9 +65,6 @@ pub(crate) fn an_update_against_a_dropped_table(pair: &mut Pair) {
 
 /// A unique index elsewhere made the engine drop the table and theirs' row without a word.
 pub(crate) fn a_dropped_table_against_an_insert(pair: &mut Pair) {
-    if !pair.backend.merges_are_total() {
-        return;
-    }
     let base = "CREATE TABLE o (id INTEGER PRIMARY KEY, a INT UNIQUE);
                 CREATE TABLE t (id INTEGER PRIMARY KEY, a INT)";
     assert_eq!(pair.settled(base, "DROP TABLE t", "INSERT INTO t VALUES (5, 57)"), 1);
@@ -96,9 +84,6 @@ pub(crate) fn the_same_table_twice(pair: &mut Pair) {
 }
 
 pub(crate) fn a_name_for_two_tables(pair: &mut Pair) {
-    if !pair.backend.merges_are_total() {
-        return;
-    }
     // Created apart: the columns of both stand, and the rows of both are in them.
     let conflicts = pair.settled(
         "",
@@ -113,9 +98,6 @@ pub(crate) fn a_name_for_two_tables(pair: &mut Pair) {
 }
 
 pub(crate) fn a_changed_key(pair: &mut Pair) {
-    if !pair.backend.merges_are_total() {
-        return;
-    }
     let conflicts = pair.settled(
         TABLE,
         "DROP TABLE t; CREATE TABLE t (id INT, a INTEGER PRIMARY KEY); INSERT INTO t VALUES (1, 9)",

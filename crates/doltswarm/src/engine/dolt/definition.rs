@@ -4,14 +4,15 @@
 //! for the same thing. So two parts mean the same when their texts are equal but for letter case
 //! outside of quotes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use doltswarm_core::id::CommitHash;
 
 use super::session::{During, Link, quote, text};
 use super::store::commit_text;
-use crate::engine::EngineResult;
+use super::table::Table;
 use crate::engine::total::{Definition, Part};
+use crate::engine::{EngineResult, Value};
 
 /// What starts the value of the AUTO_INCREMENT counter behind the parentheses of a definition.
 const COUNTER: &str = "AUTO_INCREMENT=";
@@ -121,6 +122,15 @@ impl Created {
         let mut parts = self.definition.constraints.iter();
         parts.find(|part| is_primary(part)).map(|part| part.meaning.as_str())
     }
+}
+
+/// Whether two definitions have the same primary key.
+pub(super) fn same_key(one: &Definition, other: &Definition) -> bool {
+    let key = |definition: &Definition| {
+        let part = definition.constraints.iter().find(|part| is_primary(part));
+        part.map(|part| part.meaning.clone())
+    };
+    key(one) == key(other)
 }
 
 fn is_primary(part: &Part) -> bool {
@@ -273,6 +283,8 @@ pub(super) struct Breaking {
     pub(super) kind: &'static str,
     /// What stands behind `SELECT … FROM {t} AS x`; `{t}` is the table.
     condition: String,
+    /// The columns that may not repeat: of the rows that have the same in them, the first stands.
+    repeated: Vec<String>,
 }
 
 impl Breaking {
@@ -284,8 +296,23 @@ impl Breaking {
         sql.replace("{t}", &quote(table))
     }
 
+    /// Those of the rows that go.
+    pub(super) fn losers(&self, table: &Table, mut rows: Vec<Vec<Value>>) -> Vec<Vec<Value>> {
+        rows.sort_by_cached_key(|row| table.key_json(row));
+        rows.dedup();
+        let mut seen = BTreeSet::new();
+        let places = table.columns.iter().enumerate();
+        let places = places.filter(|(_, name)| self.repeated.contains(name)).map(|(at, _)| at);
+        let places: Vec<_> = places.collect();
+        rows.retain(|row| {
+            let values: Vec<_> = places.iter().map(|place| row.get(*place)).collect();
+            self.repeated.is_empty() || !seen.insert(format!("{values:?}"))
+        });
+        rows
+    }
+
     fn of_constraint(part: &Part) -> Option<Self> {
-        if part.meaning.starts_with("unique key") {
+        if part.meaning.starts_with("unique key") || is_primary(part) {
             let side = |prefix: &str| -> Vec<String> {
                 let column = |(name, length): &(String, Option<i64>)| match length {
                     Some(length) => format!("LEFT({prefix}{}, {length})", quote(name)),
@@ -303,17 +330,19 @@ impl Breaking {
                 own.join(", "),
                 same.collect::<Vec<_>>().join(" AND ")
             );
-            return Some(Self { kind: "unique", condition });
+            let repeated = indexed(&part.sql).into_iter().map(|(name, _)| name).collect();
+            return Some(Self { kind: "unique", condition, repeated });
         }
         let check = part.sql.find("CHECK ").and_then(|at| part.sql.get(at + "CHECK ".len()..))?;
         let is_check = part.meaning.starts_with("check ");
-        is_check.then(|| Self { kind: "check", condition: format!("WHERE NOT {check}") })
+        let condition = format!("WHERE NOT {check}");
+        is_check.then(|| Self { kind: "check", condition, repeated: Vec::new() })
     }
 
     fn of_column(part: &Part) -> Option<Self> {
         clause(&part.meaning, " not null")?;
         let condition = format!("WHERE x.{} IS NULL", quote(&part.name));
-        Some(Self { kind: "not null", condition })
+        Some(Self { kind: "not null", condition, repeated: Vec::new() })
     }
 }
 

@@ -443,6 +443,34 @@ impl Carrier<'_> {
     }
 }
 
+/// Takes out of a table of theirs the rows that ours removed and theirs left as they were, before the table
+/// gets another key: they need not have one.
+pub(super) fn drop_removed(
+    link: &mut Link,
+    base: &Version,
+    ours: &Version,
+    name: &str,
+) -> Result<(), Stop> {
+    let (columns, mut removed) = whole(link, base)?;
+    let (own, kept) = whole(link, ours)?;
+    let place = |name: &String| own.iter().position(|other| other.eq_ignore_ascii_case(name));
+    let places: Vec<_> = columns.iter().map(place).collect();
+    let shared = |row: &[Value], is_base: bool| -> String {
+        let pairs = places.iter().enumerate();
+        let at = pairs.filter_map(|(at, place)| Some(if is_base { at } else { (*place)? }));
+        let has = |at: &usize| !is_base || places[*at].is_some();
+        key_text(&at.filter(has).filter_map(|at| row.get(at).cloned()).collect::<Vec<_>>())
+    };
+    let kept: BTreeSet<_> = kept.iter().map(|row| shared(row, false)).collect();
+    removed.retain(|row| !kept.contains(&shared(row, true)));
+    let table = super::table::require(link, name)?;
+    for row in removed {
+        let row = table.pick(&columns, &row);
+        table.delete_equal(link, &row, 1).during("remove a row")?;
+    }
+    Ok(())
+}
+
 /// All rows of a table in a commit, with the names of its columns.
 fn whole(link: &mut Link, version: &Version) -> EngineResult<(Vec<String>, Vec<Vec<Value>>)> {
     if version.created.is_none() {

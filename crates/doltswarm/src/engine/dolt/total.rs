@@ -203,7 +203,7 @@ impl TotalMerge<'_> {
             (_, _, Some(theirs)) if !names.by_ours || names.ours.is_none() => {
                 take(link, &self.work.merge.theirs, theirs, names.ours.as_deref())?;
                 if names.by_ours {
-                    self.record_definition(link, names, true)?;
+                    self.record_definition(link, names)?;
                 }
                 Ok(())
             }
@@ -222,10 +222,14 @@ impl TotalMerge<'_> {
     fn drop_table(&mut self, link: &mut Link, names: &Names) -> Result<(), Stop> {
         let Some(ours) = &names.ours else { return Ok(()) };
         self.work.park(ours, "one side dropped it and the other changed it")?;
-        self.record_definition(link, names, names.by_ours)?;
+        let [base, our, _] = self.versions(link, names)?;
+        let definition =
+            |version: &Version| version.created.as_ref().map(|created| created.definition.clone());
+        if definition(&base) != definition(&our) {
+            self.record_definition(link, names)?;
+        }
         link.run(&format!("DROP TABLE {}", quote(ours)), &[]).during("drop a table")?;
-        let [base, ours, _] = self.versions(link, names)?;
-        self.gone.push((base, ours));
+        self.gone.push((base, our));
         Ok(())
     }
 
@@ -243,13 +247,16 @@ impl TotalMerge<'_> {
         let before = base.created.as_ref().map(|created| &created.definition);
         let merged = Definition::merge(before, &our.definition, &their.definition);
         let mut lost = merged.lost;
+        if !definition::same_key(&merged.definition, &their.definition) {
+            rows::drop_removed(link, &base, &ours, theirs_name)?;
+        }
         for step in definition::alterations(&their.definition, &merged.definition) {
             if !self.alter(link, theirs_name, &step)? {
                 lost = true;
             }
         }
         if lost {
-            self.record_definition(link, names, true)?;
+            self.record_definition(link, names)?;
         }
         self.carried.push(Carried { base, ours, theirs });
         Ok(())
@@ -273,7 +280,7 @@ impl TotalMerge<'_> {
             Err(error) if error.is_rejection() => return Ok(false),
             rows => rows.during("read the rows that break a rule")?,
         };
-        for row in found {
+        for row in breaking.losers(&table, found) {
             self.work.park(name, "the two sides together break a constraint")?;
             let gone = match table.has_key() {
                 true => table.delete(link, &table.key_of(&row)),
@@ -309,18 +316,10 @@ impl TotalMerge<'_> {
     }
 
     /// Records that ours' definition of a table does not stand.
-    fn record_definition(
-        &mut self,
-        link: &mut Link,
-        names: &Names,
-        is_lost: bool,
-    ) -> Result<(), Stop> {
+    fn record_definition(&mut self, link: &mut Link, names: &Names) -> Result<(), Stop> {
         let versions = self.versions(link, names)?;
         let found = versions.iter().rev().find_map(|version| version.created.as_ref());
         let Some(Created { name, .. }) = found else { return Ok(()) };
-        if !is_lost {
-            return Ok(());
-        }
         self.work.park(name, "its definition was changed in two ways")?;
         let key = row_json(&["table".to_owned()], &[name.as_str().into()]);
         let table = name.clone();

@@ -73,10 +73,6 @@ impl Backend for Databases {
         false
     }
 
-    fn merges_are_total(&self) -> bool {
-        true
-    }
-
     fn format(&self) -> Box<dyn ChunkFormat> {
         Box::new(DoltFormat)
     }
