@@ -32,7 +32,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use doltswarm_core::commit::{ConflictPolicy, EngineKind};
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::membership::Membership;
 use doltswarm_core::message::SignedCommit;
@@ -179,12 +178,7 @@ impl Driver {
         let seed = u64::from_le_bytes(me.as_bytes()[..8].try_into().expect("because 8 is 8"));
         let known = recovered.known(&shared);
         let refused = recovered.refused().clone();
-        let policy = match shared.founding.engine {
-            EngineKind::DoltLite => shared.founding.policy,
-            // Clashing definitions still make a merge impossible there, whatever the policy is.
-            EngineKind::Dolt => ConflictPolicy::Park,
-        };
-        let config = NodeConfig { me, seed, policy };
+        let config = NodeConfig { me, seed, policy: shared.founding.policy };
         let node = recovered.into_node(config, known.keys().copied().collect());
         let mut driver = Self {
             node,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use doltswarm_core::commit::{ConflictPolicy, Merge};
 use doltswarm_core::id::CommitHash;
+use doltswarm_core::limits::EXEC_TIMEOUT;
 use tokio::sync::oneshot;
 
 use super::undo::not_found;
 use super::{ExecError, ExecReport, Swarm};
 use crate::driver::{Input, collect};
+use crate::engine::stop::Stop;
 use crate::engine::{
     CommitMeta, Engine, EngineError, EngineResult, Executed, MergeOutcome, MoveOutcome,
 };
@@ -50,7 +52,8 @@ impl Swarm {
             return Err(ExecError::Invalid(what));
         }
         let (reply, report) = oneshot::channel();
-        let posted = self.inner.shared.engine.post_write(move |engine| {
+        let stop = Arc::new(Stop::after(EXEC_TIMEOUT));
+        let posted = self.inner.shared.engine.post_write(stop, move |engine| {
             let closed = close(engine, commit, how, &meta).and_then(|executed| {
                 let made = executed.commit.unwrap_or(executed.parent);
                 Ok((executed, collect(engine, &shared.store, &[made])?))

@@ -2,7 +2,7 @@
 
 use doltswarm_core::commit::CommitInfo;
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::QUERY_ROWS_MAX;
+use doltswarm_core::limits::{EXEC_TIMEOUT, QUERY_ROWS_MAX};
 
 use super::resolve::cell::Cell;
 use super::resolve::rejected;
@@ -32,7 +32,7 @@ impl Swarm {
     pub async fn revert(&self, commit: &str, message: &str) -> Result<ExecReport, ExecError> {
         let meta = self.meta(message)?;
         let commit = self.commit_named(commit).await.map_err(not_found)?;
-        self.write(move |engine| revert(engine, &commit, &meta)).await
+        self.write(EXEC_TIMEOUT, move |engine| revert(engine, &commit, &meta)).await
     }
 
     /// Makes a table's rows what they were at a commit, by a new commit. A table that is gone since is
@@ -51,7 +51,7 @@ impl Swarm {
         let meta = self.meta(message)?;
         let commit = self.commit_named(at).await.map_err(not_found)?;
         let table = table.to_owned();
-        self.write(move |engine| restore(engine, &table, &commit, &meta)).await
+        self.write(EXEC_TIMEOUT, move |engine| restore(engine, &table, &commit, &meta)).await
     }
 }
 

@@ -23,9 +23,9 @@ use super::rows::{self, Carrier, Version};
 use super::session::{During, Link, quote, text};
 use super::settle::{Forms, Settlement, Stop};
 use super::table;
-use crate::engine::EngineResult;
 use crate::engine::record::{self, Record, row_json};
 use crate::engine::total::Definition;
+use crate::engine::{EngineError, EngineResult};
 
 /// What the two sides changed.
 pub(super) struct Changes {
@@ -306,7 +306,7 @@ impl TotalMerge<'_> {
                 Some(name) => definition::read(link, name, Some(&commit))?,
                 None => None,
             };
-            Ok(Version { commit, created })
+            Ok::<_, EngineError>(Version { commit, created })
         };
         Ok([
             version(&names.base, merge.base.commit)?,

@@ -5,10 +5,10 @@
 //! new and are left out. A dump has its tables in any order, so foreign keys are not enforced row by
 //! row in one that switches them off, but all of them are checked at the end.
 
-use super::commit;
+use super::commit::{self, Transacted, Trusted};
 use super::connection::{During, text};
 use super::ffi::Connection;
-use crate::engine::{CommitMeta, EngineError, EngineResult, Executed, Statement};
+use crate::engine::{CommitMeta, EngineError, EngineResult, Statement};
 
 /// How many broken foreign keys an error names.
 const NAMED_MAX: usize = 5;
@@ -24,9 +24,10 @@ struct Dump<'a> {
 /// Runs the statements and commits, as one step.
 pub(super) fn exec_and_commit(
     main: &Connection,
+    trusted: &mut Trusted,
     statements: &[Statement],
     meta: &CommitMeta,
-) -> EngineResult<Executed> {
+) -> EngineResult<Transacted> {
     let mut defers = false;
     let mut bare = Vec::with_capacity(statements.len());
     for statement in statements {
@@ -39,13 +40,13 @@ pub(super) fn exec_and_commit(
         }
     }
     if !defers {
-        return commit::transact(main, meta, &mut |transaction| {
+        return commit::transact(main, trusted, meta, &mut |transaction| {
             bare.iter().try_for_each(|statement| transaction.execute(statement).map(|_| ()))
         });
     }
     // Inside a transaction this setting changes nothing.
     main.batch("PRAGMA foreign_keys = OFF").during("load a dump")?;
-    let done = commit::transact(main, meta, &mut |transaction| {
+    let done = commit::transact(main, trusted, meta, &mut |transaction| {
         for statement in &bare {
             transaction.execute(statement)?;
         }

@@ -12,7 +12,7 @@ use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::{INGEST_BY_FETCH_BYTES_MAX, RESCUE_COMMITS_MAX};
 
 use self::check::Checker;
-use self::commit::Trusted;
+use self::commit::{Transacted, Trusted};
 use self::connection::{During, Purpose, check_file, open, text};
 use self::ffi::Connection;
 use self::history::History;
@@ -291,6 +291,16 @@ impl DoltLite {
         self.checker.too_large(&self.path, commit, Some(parent))
     }
 
+    /// Keeps the commit that was just made, if nothing is wrong with it.
+    fn accept_own(&mut self, done: Transacted) -> EngineResult<Executed> {
+        let Executed { commit, parent, .. } = done.executed;
+        if let Some(commit) = commit {
+            self.require_sound(&commit, &parent, done.schema_changed)?;
+            self.good_main = Some(commit);
+        }
+        Ok(done.executed)
+    }
+
     /// Takes the commit that was just made on `parent` back if something is wrong with it.
     fn require_sound(
         &mut self,
@@ -409,12 +419,7 @@ impl Engine for DoltLite {
     ) -> EngineResult<Executed> {
         self.require_good_main()?;
         let done = commit::transact(&self.main, &mut self.trusted, meta, work)?;
-        let Executed { commit, parent, .. } = done.executed;
-        if let Some(commit) = commit {
-            self.require_sound(&commit, &parent, done.schema_changed)?;
-            self.good_main = Some(commit);
-        }
-        Ok(done.executed)
+        self.accept_own(done)
     }
 
     fn exec_and_commit(
@@ -422,7 +427,9 @@ impl Engine for DoltLite {
         statements: &[Statement],
         meta: &CommitMeta,
     ) -> EngineResult<Executed> {
-        dump::exec_and_commit(&self.main, statements, meta)
+        self.require_good_main()?;
+        let done = dump::exec_and_commit(&self.main, &mut self.trusted, statements, meta)?;
+        self.accept_own(done)
     }
 
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed> {

@@ -124,7 +124,7 @@ impl Spool {
         fs::rename(inbox.join(&name), dir.join(&name)).map_err(failed)?;
         manifest.files.push((filled.file, filled.chunks));
         manifest.write(dir).map_err(failed)?;
-        self.reread()?;
+        self.refresh()?;
         self.join_small_files(&mut manifest)
     }
 
@@ -154,7 +154,7 @@ impl Spool {
         manifest.files.retain(|(name, _)| !is_joined(name) && *name != joined.name);
         manifest.files.push((joined.name, joined.chunks));
         manifest.write(dir).map_err(failed)?;
-        self.reread()?;
+        self.refresh()?;
         for file in small.iter().filter(|file| file.name() != joined.name) {
             // What stays behind is in no manifest; a reset removes it.
             let name = text(&file.name());
