@@ -30,6 +30,21 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// A definition of ours that does not stand: `object` says what it is (`table`, `view`, …), the
+    /// versions are base, ours and theirs.
+    pub(crate) fn definition(object: &str, name: &str, versions: [Option<&str>; 3]) -> Self {
+        let [base, loser, winner] = versions.map(|sql| sql.map(definition_json));
+        let (kind, key) = ("schema".to_owned(), object_key(object));
+        Self { kind, table: name.to_owned(), key, base, loser, winner }
+    }
+
+    /// An object that cannot work any more after a merge, and so goes.
+    pub(crate) fn unusable(object: &str, name: &str, sql: &str) -> Self {
+        let (kind, key) = ("object".to_owned(), object_key(object));
+        let loser = Some(definition_json(sql));
+        Self { kind, table: name.to_owned(), key, base: None, loser, winner: None }
+    }
+
     /// A hash over the content and over what the two sides were compared with: the same conflict is
     /// one row however it was met, and a later dispute over the same values is another one.
     pub(crate) fn id(&self, base: &CommitHash) -> String {
@@ -76,6 +91,14 @@ impl Record {
         (self.base, self.loser, self.winner) = (base, loser, winner);
         self
     }
+}
+
+fn object_key(object: &str) -> String {
+    serde_json::json!({ "object": object }).to_string()
+}
+
+fn definition_json(sql: &str) -> String {
+    serde_json::json!({ "sql": sql }).to_string()
 }
 
 /// The records of one merge by id, as they are stored. `base` is what the two sides were compared with.

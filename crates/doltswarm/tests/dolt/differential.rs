@@ -1,6 +1,7 @@
 //! The same scripts on both engines: the same rows, the same conflicts. Hashes differ, and so does the
 //! wording of a reason.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -142,7 +143,13 @@ fn read(engine: &dyn Engine, sql: &str) -> Vec<String> {
     let line = |row: &Vec<Value>| {
         // Columns by name: where both sides add one, the engines put them in their own order.
         let cells = rows.columns.iter().cloned().zip(row.iter().map(json));
-        let cells: std::collections::BTreeMap<String, serde_json::Value> = cells.collect();
+        let mut cells: BTreeMap<String, serde_json::Value> = cells.collect();
+        if cells.get("kind").is_some_and(|kind| kind == "schema") {
+            // Definitions are each engine's own text.
+            for cell in cells.values_mut().filter_map(|cell| cell.get_mut("sql")) {
+                *cell = "a definition".into();
+            }
+        }
         serde_json::to_string(&cells).unwrap()
     };
     let mut lines: Vec<String> = rows.rows.iter().map(line).collect();

@@ -15,7 +15,7 @@ use super::session::{During, Link, SqlError, quote, text};
 use super::settle::Stop;
 use super::store::commit_text;
 use super::table::Table;
-use crate::engine::record::{Record, row_json};
+use crate::engine::record::Record;
 use crate::engine::{EngineError, EngineResult, Value};
 
 /// The server's tables of objects, with their columns for the name and the text.
@@ -33,16 +33,7 @@ struct Object {
 
 impl Object {
     fn record(&self) -> Record {
-        let names = ["kind".to_owned(), "name".to_owned()];
-        let values = [self.kind.as_str().into(), self.name.as_str().into()];
-        Record {
-            kind: "object".to_owned(),
-            table: self.name.clone(),
-            key: row_json(&names, &values),
-            base: None,
-            loser: Some(definition_json(&self.sql)),
-            winner: None,
-        }
+        Record::unusable(&self.kind, &self.name, &self.sql)
     }
 
     fn drop(&self, link: &mut Link) -> EngineResult<()> {
@@ -50,11 +41,6 @@ impl Object {
         link.run(&format!("DROP {kind} {}", quote(&self.name)), &[]).during("drop an object")?;
         Ok(())
     }
-}
-
-/// A definition as JSON.
-pub(super) fn definition_json(sql: &str) -> String {
-    row_json(&["definition".to_owned()], &[Value::Text(sql.to_owned())])
 }
 
 /// Fails where the database has a trigger or a view that calls the engine's version control.
@@ -203,18 +189,12 @@ fn conflicts(link: &mut Link, table: &str, name: &str, sql: &str) -> EngineResul
         Err(error) if error.is_no_table() => return Ok(Vec::new()),
         rows => rows.during("read the conflicts of objects")?,
     };
-    let version = |value: Option<&Value>| match value {
-        Some(Value::Text(sql)) => Some(definition_json(sql)),
-        _ => None,
-    };
-    let names = ["kind".to_owned(), "name".to_owned()];
-    let read = |row: &Vec<Value>| Record {
-        kind: "object".to_owned(),
-        table: text(row.get(1)).to_owned(),
-        key: row_json(&names, row.get(..2).unwrap_or_default()),
-        base: version(row.get(2)),
-        loser: version(row.get(3)),
-        winner: version(row.get(4)),
+    let read = |row: &Vec<Value>| {
+        let versions = [2, 3, 4].map(|column| match row.get(column) {
+            Some(Value::Text(sql)) => Some(sql.as_str()),
+            _ => None,
+        });
+        Record::definition(text(row.first()), text(row.get(1)), versions)
     };
     Ok(rows.iter().map(read).collect())
 }

@@ -17,13 +17,13 @@ use super::definition::{self, Created, Step};
 use super::diff::{self, NO_TABLES, Summary};
 use super::exec::reset;
 use super::merge::{BRANCH, Work, add};
-use super::objects::{self, definition_json};
+use super::objects;
 use super::record as book;
 use super::rows::{self, Carrier, Version};
 use super::session::{During, Link, quote, text};
 use super::settle::{Forms, Settlement, Stop};
 use super::table;
-use crate::engine::record::{self, Record, row_json};
+use crate::engine::record::{self, Record};
 use crate::engine::total::Definition;
 use crate::engine::{EngineError, EngineResult};
 
@@ -321,12 +321,9 @@ impl TotalMerge<'_> {
         let found = versions.iter().rev().find_map(|version| version.created.as_ref());
         let Some(Created { name, .. }) = found else { return Ok(()) };
         self.work.park(name, "its definition was changed in two ways")?;
-        let key = row_json(&["table".to_owned()], &[name.as_str().into()]);
-        let table = name.clone();
-        let [base, loser, winner] =
-            versions.map(|version| version.created.map(|created| definition_json(&created.sql)));
-        let kind = "schema".to_owned();
-        self.records.push(Record { kind, table, key, base, loser, winner });
+        let texts = versions.each_ref().map(|version| version.created.as_ref());
+        let texts = texts.map(|created| created.map(|created| created.sql.as_str()));
+        self.records.push(Record::definition("table", name, texts));
         Ok(())
     }
 
@@ -344,16 +341,9 @@ impl TotalMerge<'_> {
                 if tables.iter().any(|table| table.eq_ignore_ascii_case(&parent)) {
                     continue;
                 }
-                let names = ["table".to_owned(), "foreign_key".to_owned()];
                 let lost = format!("FOREIGN KEY REFERENCES {}", quote(&parent));
-                self.records.push(Record {
-                    kind: "schema".to_owned(),
-                    table: name.clone(),
-                    key: row_json(&names, &[name.as_str().into(), key.as_str().into()]),
-                    base: None,
-                    loser: Some(definition_json(&lost)),
-                    winner: None,
-                });
+                let object = format!("foreign key {key}");
+                self.records.push(Record::definition(&object, name, [None, Some(&lost), None]));
                 let sql = format!("ALTER TABLE {} DROP FOREIGN KEY {}", quote(name), quote(&key));
                 link.run(&sql, &[]).during("drop a foreign key")?;
             }

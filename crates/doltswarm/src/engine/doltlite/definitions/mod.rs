@@ -243,17 +243,8 @@ impl<'a> DefinitionMerge<'a> {
     /// Records the objects of ours that do not stand.
     fn record_objects(&mut self, plan: &Plan) {
         for lost in &plan.lost {
-            let json = |sql: &Option<String>| {
-                sql.as_ref().map(|sql| serde_json::json!({ "sql": sql }).to_string())
-            };
-            self.records.push(Record {
-                kind: "schema".to_owned(),
-                table: lost.name.clone(),
-                key: serde_json::json!({ "object": lost.kind.word() }).to_string(),
-                base: json(&lost.base),
-                loser: json(&lost.loser),
-                winner: json(&lost.winner),
-            });
+            let versions = [&lost.base, &lost.loser, &lost.winner].map(Option::as_deref);
+            self.records.push(Record::definition(lost.kind.word(), &lost.name, versions));
         }
     }
 

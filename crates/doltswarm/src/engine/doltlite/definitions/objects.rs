@@ -75,14 +75,8 @@ impl DefinitionMerge<'_> {
 
     /// Records an object that cannot work any more.
     fn record_object(&mut self, object: &Object) {
-        self.records.push(Record {
-            kind: "object".to_owned(),
-            table: object.name.clone(),
-            key: serde_json::json!({ "object": object.kind.word() }).to_string(),
-            base: None,
-            loser: Some(serde_json::json!({ "sql": object.sql }).to_string()),
-            winner: None,
-        });
+        let word = object.kind.word();
+        self.records.push(Record::unusable(word, &object.name, &object.sql));
     }
 
     /// Makes the views and triggers that stand. One that cannot be prepared goes, and is recorded:
