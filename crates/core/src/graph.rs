@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::commit::UserCommit;
 use crate::id::{CommitHash, PeerId};
-use crate::limits::HEADS_MAX;
+use crate::limits::{HEADS_PER_MESSAGE_MAX, SAMPLE_HEADS_MAX};
 use crate::mutant::{Mutant, is_active};
 
 mod common;
@@ -49,8 +49,8 @@ pub enum GraphError {
         /// The founding commit.
         founding: CommitHash,
     },
-    /// The list of commits it builds on is not sorted, repeats itself or is too long.
-    #[error("the commits that {commit} builds on are not a sorted list of at most {HEADS_MAX}")]
+    /// The list of commits it builds on is not sorted, or repeats itself.
+    #[error("the commits that {commit} builds on are not a sorted list")]
     Malformed {
         /// The commit that was refused.
         commit: CommitHash,
@@ -120,7 +120,7 @@ impl CommitGraph {
             self.made_on.insert(number, merge);
         }
         // Where there are two, the second stays a head in the wrong version.
-        let dropped = if is_active(Mutant::HeadsNeverDropped) { 1 } else { HEADS_MAX };
+        let dropped = if is_active(Mutant::HeadsNeverDropped) { 1 } else { usize::MAX };
         for parent in commit.builds_on.iter().take(dropped) {
             self.heads.remove(parent);
         }
@@ -130,8 +130,7 @@ impl CommitGraph {
 
     fn parents_of(&self, commit: &UserCommit) -> Result<Vec<u32>, GraphError> {
         let hash = commit.hash;
-        let sorted = commit.builds_on.is_sorted_by(|a, b| a < b);
-        if !sorted || commit.builds_on.len() > HEADS_MAX {
+        if !commit.builds_on.is_sorted_by(|a, b| a < b) {
             return Err(GraphError::Malformed { commit: hash });
         }
         if let (true, Some(founding)) = (commit.builds_on.is_empty(), self.founding()) {
@@ -283,15 +282,22 @@ impl CommitGraph {
         })
     }
 
-    /// Returns a few dozen commits that tell a peer what is here: the heads, and commits ever
-    /// further back in the order of insertion, so that a peer that does not know the heads knows
-    /// some commit not far below. As in git's skipping negotiation, steps double.
+    /// Returns a few dozen commits that tell a peer what is here: the heads, or the newest of many,
+    /// and commits ever further back in the order of insertion, so that a peer that does not know the
+    /// heads knows some commit not far below. As in git's skipping negotiation, steps double.
     pub fn sample(&self) -> Vec<CommitHash> {
-        let mut sample: BTreeSet<CommitHash> = self.heads.clone();
         let steps = std::iter::successors(Some(1_usize), |step| step.checked_mul(2));
         let numbers = steps.map_while(|step| self.entries.len().checked_sub(step));
-        sample.extend(numbers.map(|number| self.entries[number].hash));
-        sample.into_iter().take(HEADS_MAX).collect()
+        let mut sample: BTreeSet<CommitHash> =
+            numbers.map(|number| self.entries[number].hash).collect();
+        if self.heads.len() <= SAMPLE_HEADS_MAX {
+            sample.extend(&self.heads);
+        } else {
+            let newest = self.entries.iter().rev().map(|entry| entry.hash);
+            let heads = newest.filter(|hash| self.heads.contains(hash));
+            sample.extend(heads.take(SAMPLE_HEADS_MAX));
+        }
+        sample.into_iter().take(HEADS_PER_MESSAGE_MAX).collect()
     }
 
     fn entry(&self, number: u32) -> &Entry {

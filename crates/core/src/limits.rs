@@ -7,9 +7,16 @@ pub const HASH_BYTES: usize = 20;
 
 // The graph and the fold.
 
-/// How many heads one peer may name at once. Heads are at most the number of writers that have not
-/// seen each other; more than this is abuse.
-pub const HEADS_MAX: usize = 1_024;
+/// How many commits one message names at most: a page of heads, what is wanted, what is had. More
+/// heads travel in several pages.
+pub const HEADS_PER_MESSAGE_MAX: usize = 1_024;
+/// Up to how many heads an advert names all of them; of more, only those that are new to the receiver.
+/// An advert costs 20 bytes for each, and few swarms ever have more heads.
+pub const HEADS_ADVERTISED_MAX: usize = 64;
+/// How many heads a pull names as what is here: the newest of more. It only saves bytes.
+pub const SAMPLE_HEADS_MAX: usize = HEADS_PER_MESSAGE_MAX / 2;
+/// How many heads of one peer are waited for at once; the next page is asked for when they are here.
+pub const UNKNOWN_HEADS_MAX: usize = 4 * HEADS_PER_MESSAGE_MAX;
 /// How many concurrent heads of one key take part in the fold, highest first; the others are set
 /// aside. Each costs a merge whenever the fold begins anew, and a writer that has met its own commits
 /// has one. 64 leaves room for a key that is used on several machines.
@@ -17,8 +24,6 @@ pub const CONCURRENT_HEADS_MAX: usize = 64;
 /// How many commits one pull may bring from one peer before it is refused. A first clone is not a
 /// pull.
 pub const PULL_COMMITS_MAX: usize = 1_000_000;
-/// How many merge commits may lie between a user commit and the user commits it builds on.
-pub const MERGE_DEPTH_MAX: usize = 4 * HEADS_MAX;
 /// How many steps one walk may take to see what builds on what. Honest histories take about ten for
 /// each commit; this is seconds of work for a tangled one.
 pub const WALK_STEPS_MAX: usize = 64 << 20;
@@ -31,6 +36,10 @@ pub const MERGES_REMEMBERED_MAX: usize = 65_536;
 /// here may come before main is at the fold; then they are held back.
 pub const FOLD_RESTARTS_MAX: u32 = 3;
 
+/// How often in a row the engine must fail to merge or to move main before people are told: once may be
+/// another program's lock.
+pub const ENGINE_FAILURES_SHOWN_MIN: u32 = 3;
+
 // Peers, adverts and timers.
 
 /// How many peers a node keeps the heads of. Beyond it the least recently seen is forgotten.
@@ -39,8 +48,8 @@ pub const PEERS_MAX: usize = 1_024;
 pub const ADVERT_TOLD_MAX: usize = 256;
 /// How many pulls run at once.
 pub const PULLS_AT_ONCE_MAX: usize = 4;
-/// How many heads are remembered as known to one peer. Beyond it only those that are ours are kept.
-pub const KNOWN_HEADS_MAX: usize = 4 * HEADS_MAX;
+/// How many heads are remembered as known to one peer beside those that are ours.
+pub const KNOWN_HEADS_MAX: usize = UNKNOWN_HEADS_MAX;
 /// How often each peer is asked for its heads, before jitter of up to a half.
 pub const ANTI_ENTROPY_INTERVAL: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`RETRY_DELAY_MAX`], with jitter of up to a half.
@@ -57,6 +66,11 @@ pub const REJECTED_RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
 /// How long two mains must differ at equal heads before the engines are said to disagree: folding is
 /// much faster.
 pub const DISAGREEMENT_DELAY: Duration = Duration::from_secs(5);
+/// How many processes of a peer are remembered by the numbers of their hellos.
+pub const LIVES_REMEMBERED_MAX: usize = 8;
+/// How long hellos of a peer are refused after two processes were seen to use its key. Longer than a
+/// peer waits between two dials, so that both are told.
+pub const COPY_REFUSED_FOR: Duration = Duration::from_secs(30);
 /// How long main waits before it looks again whether another program's uncommitted work is gone.
 pub const DIRTY_RETRY_DELAY: Duration = Duration::from_millis(250);
 
@@ -106,13 +120,14 @@ pub const PEER_RECORDS_SHARED: usize = 8;
 /// everyone in a large swarm, else questions race with adverts.
 pub const GRAFT_DELAY: Duration = Duration::from_secs(3);
 /// How many heads are remembered with who told them first.
-pub const TELLERS_MAX: usize = 2 * HEADS_MAX;
+pub const TELLERS_MAX: usize = 2 * HEADS_PER_MESSAGE_MAX;
 /// How many peers that are not neighbours are visited at once, where a person wants to know.
 pub const VISITS_AT_ONCE_MAX: usize = 8;
 
 // Messages.
 
-/// The largest control message, in bytes: [`HEADS_MAX`] heads and [`ADVERT_TOLD_MAX`] peers fit.
+/// The largest control message, in bytes: twice [`HEADS_PER_MESSAGE_MAX`] commits, or so many and
+/// [`ADVERT_TOLD_MAX`] peers, fit.
 pub const CONTROL_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// How many signed commits travel in one message.
 pub const COMMITS_PER_MESSAGE_MAX: usize = 512;
@@ -144,11 +159,18 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const ADDRESSES_PER_PEER_MAX: usize = 8;
 /// How many peer records travel in one reply.
 pub const PEER_RECORDS_MAX: usize = 256;
-/// How many grants a swarm may have.
-pub const GRANTS_MAX: usize = 4_096;
-/// How many grants wait for their granter to be an admin. They are never passed on, so a stranger who
-/// fills this hurts nobody: grants are sent in an order in which none has to wait.
-pub const GRANTS_PENDING_MAX: usize = 256;
+/// How many grants of one granter count, those with the lowest hashes. More than any admin invites by
+/// hand; each takes about 300 bytes of memory and is checked at every start.
+pub const GRANTS_PER_GRANTER_MAX: usize = 4_096;
+/// How many granters that are no admins have their grants kept until they are, those with the lowest
+/// keys. Such grants are never passed on, so a stranger who fills this hurts nobody: grants are sent in
+/// an order in which none has to wait.
+pub const PENDING_GRANTERS_MAX: usize = 16;
+/// How many grants one message carries; more travel in several.
+pub const GRANTS_PER_MESSAGE_MAX: usize = 1_024;
+/// How many grants are taken from one peer at a time. What it has beyond that comes when it is asked
+/// again.
+pub const GRANTS_LISTED_MAX: usize = 64 * GRANTS_PER_MESSAGE_MAX;
 /// The largest encoded grant, in bytes.
 pub const GRANT_BYTES_MAX: usize = 512;
 
@@ -319,8 +341,8 @@ pub const STREAMED_ANSWERS_MAX: usize = 8;
 
 /// The largest message of signed commits, in bytes: [`COMMITS_PER_MESSAGE_MAX`] of 125 bytes fit.
 pub const COMMITS_MESSAGE_BYTES_MAX: usize = 128 * COMMITS_PER_MESSAGE_MAX + 1_024;
-/// The largest message of grants, in bytes: [`GRANTS_MAX`] of [`GRANT_BYTES_MAX`] fit.
-pub const GRANTS_MESSAGE_BYTES_MAX: usize = GRANTS_MAX * (GRANT_BYTES_MAX + 8) + 4_096;
+/// The largest message of grants, in bytes: [`GRANTS_PER_MESSAGE_MAX`] of [`GRANT_BYTES_MAX`] fit.
+pub const GRANTS_MESSAGE_BYTES_MAX: usize = GRANTS_PER_MESSAGE_MAX * (GRANT_BYTES_MAX + 8) + 4_096;
 /// The largest request for chunks, in bytes: [`CHUNKS_PER_REQUEST_MAX`] hashes fit.
 pub const CHUNK_REQUEST_BYTES_MAX: usize = CHUNKS_PER_REQUEST_MAX * (HASH_BYTES + 2) + 1_024;
 /// The largest message of chunks, in bytes: a full batch with the hashes of

@@ -4,7 +4,7 @@ use crate::commit::{ConflictPolicy, EngineKind};
 use crate::id::{CommitHash, PeerId, SwarmId};
 
 /// The version of the protocol that this code speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The first words on a connection: both sides must agree on every field but the version of the
 /// engine, where a difference is only reported.
@@ -22,6 +22,9 @@ pub struct Hello {
     pub policy: ConflictPolicy,
     /// The sender's name for people; may be empty.
     pub name: String,
+    /// A random number for the life of the sender's process: by it a peer sees that two processes use
+    /// one key.
+    pub life: u64,
     /// Where the sender listens, as `host:port`; the receiver adds the address it sees.
     pub addresses: Vec<String>,
     /// A hash over the grants the sender knows; where it differs the receiver asks for them. A
@@ -29,11 +32,39 @@ pub struct Hello {
     pub grants_digest: [u8; 32],
 }
 
+/// What a set of heads is: equal if and only if the sets are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeadSet {
+    /// How many heads there are.
+    pub count: u64,
+    /// A hash over them.
+    pub digest: [u8; 32],
+}
+
+impl HeadSet {
+    /// Describes these heads, which are sorted by hash.
+    pub fn of<'a>(heads: impl IntoIterator<Item = &'a CommitHash>) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("doltswarm v1 heads digest");
+        let mut count = 0;
+        for head in heads {
+            count += 1;
+            hasher.update(head.as_bytes());
+        }
+        Self { count, digest: *hasher.finalize().as_bytes() }
+    }
+}
+
 /// A peer's word about its heads. Newer words replace older ones.
+///
+/// Up to [`HEADS_ADVERTISED_MAX`](crate::limits::HEADS_ADVERTISED_MAX) heads are all named. Of more, an
+/// advert names those that the receiver may lack, so that it costs what is new; the others are
+/// asked for in pages, if the set shows that some are missing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Advert {
-    /// The sender's heads, sorted by hash, never empty.
+    /// Heads of the sender, sorted by hash, never empty.
     pub heads: Vec<CommitHash>,
+    /// All of the sender's heads.
+    pub set: HeadSet,
     /// The peers that the sender is telling the same thing, so that nobody tells them twice.
     pub told: Vec<PeerId>,
 }
@@ -45,22 +76,78 @@ pub struct AdvertReply {
     pub duplicate: bool,
 }
 
+impl Advert {
+    /// An advert that names all heads of the sender, which are sorted by hash.
+    pub fn of_all(heads: Vec<CommitHash>, told: Vec<PeerId>) -> Self {
+        Self { set: HeadSet::of(&heads), heads, told }
+    }
+
+    /// Whether all of the sender's heads are named.
+    pub fn is_complete(&self) -> bool {
+        self.set.count == self.heads.len() as u64
+    }
+}
+
 /// A request for heads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HeadRequest {
     /// Whether the asker wants to be told of new heads on this link from now on. In a swarm of few
     /// everyone is told anyway.
     pub tell: bool,
+    /// The asker's heads. If the receiver has just these, it need not name them.
+    pub set: Option<HeadSet>,
+    /// Only heads after this one are asked for: the next page.
+    pub after: Option<CommitHash>,
+}
+
+/// A page of a peer's heads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadsPage {
+    /// All of the sender's heads.
+    pub set: HeadSet,
+    /// Heads, sorted by hash. Empty if the asker's are the same, or there are none after the one that it
+    /// named.
+    pub heads: Vec<CommitHash>,
+    /// Whether there are more after these.
+    pub more: bool,
+}
+
+/// Where a peer's main is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PeerMain {
+    /// The tip, if it is the fold of the heads that are named, as every peer derives it: if the heads
+    /// are equal and this is not, the engines disagree. Nothing while main is on its way there, waits
+    /// for uncommitted work, or lacks what was set aside on that peer.
+    pub tip: Option<CommitHash>,
+    /// User commits that main includes, none of which is an ancestor of another; sorted by hash. If
+    /// there are very many, some of them.
+    pub included: Vec<CommitHash>,
+    /// How many commits the peer has set aside by itself.
+    pub set_aside: u64,
+}
+
+/// A peer's answer about its heads and its main.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadsAnswer {
+    /// The heads, or a page of them.
+    pub page: HeadsPage,
+    /// Where its main is.
+    pub main: PeerMain,
+}
+
+impl HeadsAnswer {
+    /// An answer that names all heads of the sender, which are sorted by hash, and its main.
+    pub fn of_all(heads: Vec<CommitHash>, tip: Option<CommitHash>) -> Self {
+        let page = HeadsPage { set: HeadSet::of(&heads), heads, more: false };
+        Self { page, main: PeerMain { tip, ..PeerMain::default() } }
+    }
 }
 
 /// The answer to a request for heads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadReply {
-    /// The sender's heads, sorted by hash, never empty.
-    pub heads: Vec<CommitHash>,
-    /// The tip of the sender's main, where that is the fold of these heads: where the heads are equal
-    /// and this is not, the engines disagree. Nothing while main is on its way there.
-    pub main: Option<CommitHash>,
+    /// The sender's heads and its main.
+    pub answer: HeadsAnswer,
     /// A hash over the grants the sender knows; where it differs the asker asks for them.
     pub grants_digest: [u8; 32],
     /// Where other members were last seen: all of few, or a random choice of many.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::commit::{CommitInfo, UserCommit};
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
-use crate::limits::{HEADS_MAX, MERGE_DEPTH_MAX, PULL_COMMITS_MAX, WALK_STEPS_MAX};
+use crate::limits::{PULL_COMMITS_MAX, WALK_STEPS_MAX};
 
 /// A user commit that a walk found, whose signature nobody has looked at yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,18 +56,6 @@ pub enum WalkError {
     /// The walk came to more commits than one pull may bring.
     #[error("there are more than {PULL_COMMITS_MAX} commits to pull")]
     TooManyCommits,
-    /// Too many merge commits lie under a commit before user commits come.
-    #[error("more than {MERGE_DEPTH_MAX} merge commits lie between {commit} and what it builds on")]
-    TooManyMerges {
-        /// The commit.
-        commit: CommitHash,
-    },
-    /// A commit has too many parents, or builds on too many commits.
-    #[error("commit {commit} builds on more than {HEADS_MAX} commits")]
-    TooManyParents {
-        /// The commit.
-        commit: CommitHash,
-    },
     /// The history is too tangled to find out in bounded time what builds on what.
     #[error(
         "the history is too tangled: more than {WALK_STEPS_MAX} steps to see what builds on what"
@@ -146,9 +134,6 @@ impl Walk {
         if info.parents.is_empty() {
             // The founding commit is in every graph, so a walk never asks for it.
             return Err(WalkError::UnrelatedHistory { root: commit });
-        }
-        if info.parents.len() > HEADS_MAX {
-            return Err(WalkError::TooManyParents { commit });
         }
         if self.supplied.len() >= PULL_COMMITS_MAX {
             return Err(WalkError::TooManyCommits);
@@ -245,11 +230,8 @@ impl Resolver<'_> {
         commit: CommitHash,
         parents: &[CommitHash],
     ) -> Result<Vec<CommitHash>, WalkError> {
-        let reached = self.look_through(commit, parents)?;
+        let reached = self.look_through(parents)?;
         let builds_on = self.maximal(reached)?;
-        if builds_on.len() > HEADS_MAX {
-            return Err(WalkError::TooManyParents { commit });
-        }
         let below = builds_on.iter().map(|parent| self.height(parent)).max().unwrap_or(0);
         self.found.insert(commit, (below.saturating_add(1), builds_on.clone()));
         Ok(builds_on)
@@ -271,16 +253,12 @@ impl Resolver<'_> {
     }
 
     fn resolve_tip(&mut self, tip: CommitHash) -> Result<Vec<CommitHash>, WalkError> {
-        let reached = self.look_through(tip, &[tip])?;
+        let reached = self.look_through(&[tip])?;
         self.maximal(reached)
     }
 
     /// Returns the user commits among `from` and under the merge commits among them.
-    fn look_through(
-        &mut self,
-        commit: CommitHash,
-        from: &[CommitHash],
-    ) -> Result<BTreeSet<CommitHash>, WalkError> {
+    fn look_through(&mut self, from: &[CommitHash]) -> Result<BTreeSet<CommitHash>, WalkError> {
         let mut reached = BTreeSet::new();
         let mut merges = BTreeSet::new();
         let mut stack = from.to_vec();
@@ -290,9 +268,6 @@ impl Resolver<'_> {
                 Some(merge) if merge.derived && !self.graph.contains(&hash) => {
                     if merges.insert(hash) {
                         stack.extend(&merge.parents);
-                    }
-                    if merges.len() > MERGE_DEPTH_MAX {
-                        return Err(WalkError::TooManyMerges { commit });
                     }
                 }
                 _ => {
@@ -499,21 +474,23 @@ mod tests {
         let mut walk_of_two = Walk::new([hash(2)]);
         let not_asked = WalkError::NotAsked { commit: hash(3) };
         assert_eq!(walk_of_two.supply(user(3, &[1])), Err(not_asked));
-
-        let many: Vec<u16> = (2..=HEADS_MAX as u16 + 3).collect();
-        let too_many = WalkError::TooManyParents { commit: hash(9_999) };
-        assert_eq!(walk(&[9_999], &[user(9_999, &many)], &graph), Err(too_many));
     }
 
     #[test]
-    fn endless_merges_are_refused() {
-        let last = MERGE_DEPTH_MAX as u16 + 4;
-        let mut infos: Vec<_> = (3..last).map(|n| merge(n, n - 1, 1)).collect();
-        infos.push(user(2, &[1]));
-        infos.push(user(last, &[last - 1]));
-        let error = WalkError::TooManyMerges { commit: hash(last) };
-        assert_eq!(walk(&[last], &infos, &founded()), Err(error));
-        let one_less = walk(&[last - 2], &infos, &founded()).unwrap();
-        assert_eq!(one_less.0.frontier[&hash(last - 2)], hashes(&[2]));
+    fn a_commit_may_build_on_thousands() {
+        const COUNT: u16 = 6_000;
+        let heads: Vec<u16> = (2..2 + COUNT).collect();
+        let mut infos: Vec<_> = heads.iter().map(|&n| user(n, &[1])).collect();
+        // Directly, and by way of a chain of merge commits.
+        infos.push(user(9_000, &heads));
+        infos.push(merge(10_000, 2, 3));
+        infos.extend((1..COUNT - 1).map(|n| merge(10_000 + n, 9_999 + n, n + 3)));
+        infos.push(user(20_000, &[10_000 + COUNT - 2]));
+        let (result, _) = walk(&[9_000, 20_000], &infos, &founded()).unwrap();
+        let expected = hashes(&heads);
+        for tip in [9_000, 20_000] {
+            let found = result.found.iter().find(|found| found.hash == hash(tip)).unwrap();
+            assert_eq!(found.builds_on, expected);
+        }
     }
 }

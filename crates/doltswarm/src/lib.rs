@@ -37,10 +37,10 @@ pub use engine::{DoltUrl, EngineError, EngineResult, Rows, Statement, Transactio
 pub use net::RemoteChunkStore;
 pub use swarm::{
     Closing, Conflict, ConflictCounts, ConflictOrigin, ConflictSelection, ConflictSide,
-    DatabaseProblem, DiffReport, DoltServer, EventStream, ExecError, ExecReport, ImportOptions,
-    InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, Keep, LintFinding, LogEntry,
-    MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead, PeerStatus, PeersError,
-    PullReport, QueryError, RefusedCommit, RejectedHeads, ResolveReport, RowDiffReport,
+    DatabaseProblem, DiffReport, DoltServer, EventStream, ExecError, ExecReport, FoldProblem,
+    ImportOptions, InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, Keep,
+    LintFinding, LogEntry, MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead, PeerStatus,
+    PeersError, PullReport, QueryError, RefusedCommit, RejectedHeads, ResolveReport, RowDiffReport,
     SetAsideHead, Status, Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, Traffic,
     WaitFor, WaitReport,
 };

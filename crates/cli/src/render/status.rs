@@ -61,6 +61,8 @@ fn in_step(status: &Value) -> String {
         format!("main waits for uncommitted changes in {}", dirty.join(", "))
     } else if !flag(status, "online") {
         "the node is not up: start it with `doltswarm up`".to_owned()
+    } else if status["problem"].is_object() {
+        "main cannot follow the heads".to_owned()
     } else if connected == 0 {
         "no other peer can be reached".to_owned()
     } else if same < connected {
@@ -79,6 +81,18 @@ fn needs_attention(out: &mut String, status: &Value) {
             "database",
             &format!("since {}: {}", text(problem, "since"), text(problem, "reason")),
         );
+    }
+    let problem = &status["problem"];
+    if problem.is_object() {
+        let commits: Vec<String> =
+            texts(problem, "commits").iter().map(|commit| short(commit)).collect();
+        let what = format!(
+            "main cannot follow {} ({} failures, tried again): {}",
+            commits.join(" and "),
+            number(problem, "failures"),
+            text(problem, "reason")
+        );
+        line(out, "problem", &what);
     }
     let dirty = texts(status, "dirty");
     if !dirty.is_empty() {
@@ -200,6 +214,16 @@ mod tests {
         let text = status(&dirty);
         assert!(text.contains("uncommitted changes in t"), "{text}");
         assert!(text.contains("2 conflicts: see `doltswarm conflicts`"), "{text}");
+    }
+
+    #[test]
+    fn an_engine_that_fails_again_and_again_is_shown() {
+        let problem = json!({ "reason": "disk I/O error", "commits": ["ab", "cd"], "failures": 3 });
+        let text = status(&json!({ "in_sync": false, "online": true, "problem": problem }));
+        assert!(text.contains("in step  no: main cannot follow the heads"), "{text}");
+        let expected =
+            "problem  main cannot follow ab and cd (3 failures, tried again): disk I/O error";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use super::peers::Peers;
 use super::timers::{Backoff, Outbox};
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
-use crate::limits::{PULLS_AT_ONCE_MAX, REJECTED_RETRY_DELAY_MAX, REJECTED_RETRY_DELAY_MIN};
+use crate::limits::{
+    HEADS_PER_MESSAGE_MAX, PULLS_AT_ONCE_MAX, REJECTED_RETRY_DELAY_MAX, REJECTED_RETRY_DELAY_MIN,
+};
 use crate::mutant::{Mutant, is_active};
 use crate::time::Time;
 
@@ -156,11 +158,12 @@ impl EventHandler {
                     && !peers.is_held(head)
                     && !peer.source.is_rejected(now, head)
             };
-            let wanted: Vec<_> = peer.heads().iter().filter(wanted).copied().collect();
+            let wanted: Vec<_> = peer.unknown.iter().filter(wanted).copied().collect();
             if wanted.is_empty() {
                 continue;
             }
-            let heads = peer.source.next_heads(wanted);
+            let mut heads = peer.source.next_heads(wanted);
+            heads.truncate(HEADS_PER_MESSAGE_MAX);
             taken.extend(&heads);
             outbox.event(Event::PullStarted { peer: id, heads: heads.clone() });
             let op = outbox.start(|op| Output::Pull { op, peer: id, heads: heads.clone() });

@@ -10,13 +10,13 @@
 
 use std::collections::BTreeSet;
 
-use super::io::{Event, MoveResult, OpId, Output};
+use super::io::{Event, MoveResult, OpId, Output, Stalled};
 use super::timers::{Backoff, Outbox};
 use crate::commit::{ConflictPolicy, Merge};
 use crate::fold::{self, FoldRun, Folded, MergeMemory, MergeResult, Parked, Plan};
 use crate::graph::{CommitGraph, Standing};
 use crate::id::CommitHash;
-use crate::limits::{DIRTY_RETRY_DELAY, FOLD_RESTARTS_MAX};
+use crate::limits::{DIRTY_RETRY_DELAY, ENGINE_FAILURES_SHOWN_MIN, FOLD_RESTARTS_MAX};
 use crate::time::Time;
 
 /// Brings main to the fold of the heads.
@@ -48,6 +48,8 @@ pub(super) struct Folding {
     moving: Option<Moving>,
     merge_retry: Backoff,
     move_retry: Backoff,
+    /// What the engine failed to do last, if nothing went well since.
+    failed: Option<[CommitHash; 2]>,
     dirty: Vec<String>,
 }
 
@@ -85,6 +87,7 @@ impl Folding {
             moving: None,
             merge_retry: Backoff::default(),
             move_retry: Backoff::default(),
+            failed: None,
             dirty: Vec::new(),
         }
     }
@@ -114,6 +117,13 @@ impl Folding {
     /// A merge or a move is under way.
     pub(super) fn is_at_work(&self) -> bool {
         self.merging.is_some() || self.moving.is_some()
+    }
+
+    /// What the engine failed to do so often in a row that people must know.
+    pub(super) fn stalled(&self) -> Option<Stalled> {
+        let failures = self.merge_retry.failures().max(self.move_retry.failures());
+        let commits = self.failed.filter(|_| failures >= ENGINE_FAILURES_SHOWN_MIN)?;
+        Some(Stalled { commits, failures })
     }
 
     /// Commits made here outran the fold so often that they should wait until what is under way ends.
@@ -190,10 +200,12 @@ impl Folding {
         match (result, self.policy) {
             (Ok(result), policy) if result.is_ok() || policy == ConflictPolicy::Park => {
                 self.merge_retry.reset();
+                self.failed = None;
                 Some((merge.ours, merge.theirs, result))
             }
             _ => {
                 self.merge_retry.fail(now, &mut outbox.jitter);
+                self.failed = Some([merge.ours, merge.theirs]);
                 None
             }
         }
@@ -221,7 +233,10 @@ impl Folding {
                     outbox.event(Event::MainWaits { tables });
                 }
             }
-            Err(()) => self.move_retry.fail(now, &mut outbox.jitter),
+            Err(()) => {
+                self.move_retry.fail(now, &mut outbox.jitter);
+                self.failed = Some([moving.from, moving.to.tip]);
+            }
         }
         None
     }
@@ -229,6 +244,7 @@ impl Folding {
     fn arrive(&mut self, moving: Moving, outbox: &mut Outbox) {
         let Moving { from, to, fast_forward, .. } = moving;
         self.move_retry.reset();
+        self.failed = None;
         self.outrun = 0;
         self.dirty.clear();
         outbox.event(Event::MainMoved { from, to: to.tip, fast_forward });

@@ -157,7 +157,7 @@ impl Peers {
         let Some(peer) = self.entry(*id) else { return };
         if request.tell && peer.connected && !peer.is_eager() {
             // The answer tells it these.
-            peer.hear(graph.heads(), HeardFrom::HearSay(now));
+            peer.hear(graph.heads(), HeardFrom::HearSay(now), graph);
         }
         peer.is_wanted = request.tell;
     }
@@ -186,7 +186,7 @@ mod tests {
 
     /// The peers of a node with a partial view, that is linked to these.
     fn linked(me: &PeerId, to: &[PeerId]) -> Peers {
-        let (mut peers, mut outbox) = (Peers::new(me), Outbox::new(1));
+        let (mut peers, mut outbox) = (Peers::new(me, &CommitGraph::default()), Outbox::new(1));
         peers.set_view(Time::ZERO, View::Partial, &mut outbox.jitter);
         for id in to {
             peers.connect(Time::ZERO, *id, &CommitGraph::default(), &mut outbox);
@@ -245,11 +245,12 @@ mod tests {
     fn a_wish_that_comes_before_the_link_counts() {
         let (mut peers, mut outbox) = (linked(&ids(true).nth(9).unwrap(), &[]), Outbox::new(1));
         let other = ids(false).next().unwrap();
-        let (graph, request) = (CommitGraph::default(), HeadRequest { tell: true });
+        let (graph, request) =
+            (CommitGraph::default(), HeadRequest { tell: true, ..HeadRequest::default() });
         peers.take_request(Time::ZERO, &other, request, &graph);
         peers.connect(Time::ZERO, other, &graph, &mut outbox);
         assert!(peers.get(&other).unwrap().is_wanted);
-        peers.take_request(Time::ZERO, &other, HeadRequest { tell: false }, &graph);
+        peers.take_request(Time::ZERO, &other, HeadRequest::default(), &graph);
         assert!(!peers.get(&other).unwrap().is_wanted);
     }
 }

@@ -3,7 +3,7 @@
 use crate::commit::{Merge, UserCommit};
 use crate::fold::Parked;
 use crate::id::{CommitHash, PeerId};
-use crate::message::{Advert, HeadRequest};
+use crate::message::{Advert, HeadRequest, PeerMain};
 use crate::time::Time;
 
 /// Names one operation that the driver was asked for. It comes back in exactly one `handle_*`.
@@ -78,7 +78,8 @@ pub enum Output {
 pub enum Event {
     /// The set of heads changed.
     HeadsChanged {
-        /// The heads, sorted by hash.
+        /// The heads, sorted by hash. Of more than
+        /// [`HEADS_ADVERTISED_MAX`](crate::limits::HEADS_ADVERTISED_MAX), so many of the new ones.
         heads: Vec<CommitHash>,
     },
     /// The fold of the heads is known; main moves there next.
@@ -190,6 +191,15 @@ pub enum MoveResult {
     Dirty(Vec<String>),
 }
 
+/// A merge or a move of main that the engine failed to do several times in a row. It is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stalled {
+    /// The two sides of the merge, or where main is and where it belongs.
+    pub commits: [CommitHash; 2],
+    /// How often in a row it failed.
+    pub failures: u32,
+}
+
 /// What a node knows about a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerView<'a> {
@@ -197,10 +207,12 @@ pub struct PeerView<'a> {
     pub peer: PeerId,
     /// Whether it is connected.
     pub connected: bool,
-    /// Its heads when it last named them, sorted by hash.
+    /// Heads that it named last, sorted by hash: all of few, or some of many.
     pub heads: Option<&'a [CommitHash]>,
-    /// Whether those are this node's heads.
+    /// Whether its heads are this node's heads. Its main may be elsewhere.
     pub in_sync: bool,
+    /// Where its main was when it answered last.
+    pub main: &'a PeerMain,
     /// Its main, where that is another one than this node's though the heads are the same: the engines
     /// merge differently. A difference counts when it has lasted.
     pub other_main: Option<CommitHash>,

@@ -13,6 +13,7 @@ mod event_handler;
 mod folding;
 pub mod hubs;
 mod io;
+pub mod lives;
 pub mod neighbours;
 mod peer;
 mod peers;
@@ -20,16 +21,17 @@ mod tellers;
 pub(crate) mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
-pub use io::{Event, MoveResult, OpId, Output, PeerView, PullError, RejectedHeads};
+pub use io::{Event, MoveResult, OpId, Output, PeerView, PullError, RejectedHeads, Stalled};
 
 use crate::commit::{ConflictPolicy, UserCommit};
 use crate::error::PeerFault;
 use crate::fold::{MergeMemory, MergeResult, Parked};
 use crate::graph::{CommitGraph, GraphError, Inserted, SetAside, Standing};
 use crate::id::{CommitHash, PeerId};
-use crate::limits::{ADVERT_TOLD_MAX, HEADS_MAX};
-use crate::message::{Advert, AdvertReply, HeadRequest};
+use crate::limits::{ADVERT_TOLD_MAX, HEADS_ADVERTISED_MAX, HEADS_PER_MESSAGE_MAX};
+use crate::message::{Advert, AdvertReply, HeadRequest, HeadsAnswer, HeadsPage, PeerMain};
 use crate::mutant::{Mutant, is_active};
 use crate::time::Time;
 use event_handler::EventHandler;
@@ -101,7 +103,7 @@ impl Node {
     pub fn new(config: NodeConfig, restored: Restored, now: Time) -> Self {
         let Restored { graph, memory, main, included, peers: known, set_aside } = restored;
         assert!(graph.founding().is_some(), "a node begins with at least the founding commit");
-        let mut peers = Peers::new(&config.me);
+        let mut peers = Peers::new(&config.me, &graph);
         for peer in known.into_iter().filter(|peer| *peer != config.me) {
             peers.entry(peer);
         }
@@ -154,9 +156,37 @@ impl Node {
         &self.standing
     }
 
-    /// The heads as an advert or an answer names them: sorted by hash, never empty.
+    /// All heads, sorted by hash; never empty.
     pub fn advert_heads(&self) -> Vec<CommitHash> {
         self.heads().iter().copied().collect()
+    }
+
+    /// An advert for someone of whom nothing is known. Of very many heads it names some.
+    pub fn advert(&self, told: Vec<PeerId>) -> Advert {
+        let heads = self.heads().iter().take(HEADS_PER_MESSAGE_MAX).copied().collect();
+        Advert { heads, set: self.peers.ours(), told }
+    }
+
+    /// What to answer to a request for heads.
+    pub fn heads_answer(&self, request: &HeadRequest) -> HeadsAnswer {
+        let set = self.peers.ours();
+        let is_equal = request.set == Some(set) && request.after.is_none();
+        let begin = request.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.heads().range((begin, Bound::Unbounded)).copied();
+        let limit = if is_equal { 0 } else { HEADS_PER_MESSAGE_MAX };
+        let heads: Vec<CommitHash> = rest.by_ref().take(limit).collect();
+        let more = !is_equal && rest.next().is_some();
+        HeadsAnswer { page: HeadsPage { set, heads, more }, main: self.main_answer() }
+    }
+
+    fn main_answer(&self) -> PeerMain {
+        // A main without what is set aside here alone is not what others must have.
+        let is_folded = self.is_settled() && !self.standing.is_local();
+        let mut included = self.included().to_vec();
+        included.sort_unstable();
+        included.truncate(HEADS_PER_MESSAGE_MAX);
+        let set_aside = self.standing.local().len() as u64;
+        PeerMain { tip: is_folded.then(|| self.main()), included, set_aside }
     }
 
     /// Where main is.
@@ -195,9 +225,14 @@ impl Node {
         self.folding.is_outrun()
     }
 
+    /// What the engine failed to do so often in a row that people must know.
+    pub fn stalled(&self) -> Option<Stalled> {
+        self.folding.stalled()
+    }
+
     /// What is known about each peer, sorted by key.
     pub fn peers(&self) -> impl Iterator<Item = PeerView<'_>> {
-        self.peers.views(self.heads())
+        self.peers.views()
     }
 
     /// Whether the swarm does as well without the link to the peer: adverts come and go by others, and
@@ -250,7 +285,7 @@ impl Node {
         }
     }
 
-    /// A peer asks for the heads; its answer are [`advert_heads`](Self::advert_heads).
+    /// A peer asks for the heads; what to answer says [`heads_answer`](Self::heads_answer).
     pub fn handle_asked(&mut self, now: Time, peer: PeerId, request: HeadRequest) {
         self.peers.take_request(now, &peer, request, &self.graph);
         self.drive(now);
@@ -271,6 +306,10 @@ impl Node {
             return Err(PeerFault::Misbehaved { what: "it advertises in our name".into() });
         }
         check_heads(&advert.heads)?;
+        if advert.set.count < advert.heads.len() as u64 {
+            let what = "an advert that names more heads than it says there are".to_owned();
+            return Err(PeerFault::Malformed { what });
+        }
         if advert.told.len() > ADVERT_TOLD_MAX {
             let what = format!("an advert that names more than {ADVERT_TOLD_MAX} peers as told");
             return Err(PeerFault::Malformed { what });
@@ -307,22 +346,21 @@ impl Node {
 
     /// An advert was taken by the peer, or it was not.
     pub fn handle_advertised(&mut self, now: Time, op: OpId, result: Result<AdvertReply, ()>) {
-        self.peers.end_advert(now, op, result, &mut self.outbox.jitter);
+        self.peers.end_advert(now, op, result, &self.graph, &mut self.outbox.jitter);
         self.drive(now);
     }
 
-    /// A peer answered which heads it has, or did not answer. `peer_main` is the tip of its main where
-    /// it says that this is the fold of those heads.
-    pub fn handle_heads(
-        &mut self,
-        now: Time,
-        op: OpId,
-        result: Result<Vec<CommitHash>, ()>,
-        peer_main: Option<CommitHash>,
-    ) {
-        let heads = result.ok().filter(|heads| check_heads(heads).is_ok());
+    /// A peer answered which heads it has and where its main is, or did not answer.
+    pub fn handle_heads(&mut self, now: Time, op: OpId, result: Result<HeadsAnswer, ()>) {
+        let is_good = |answer: &HeadsAnswer| {
+            let page = &answer.page;
+            let is_empty = page.heads.is_empty() && !page.more && page.set.count > 0;
+            check_heads(&page.heads).is_ok() || is_empty
+        };
+        let answer = result.ok().filter(is_good);
+        let peer_main = answer.as_ref().and_then(|answer| answer.main.tip);
         let jitter = &mut self.outbox.jitter;
-        let answered = self.peers.end_request(now, op, heads, &self.graph, jitter);
+        let answered = self.peers.end_request(now, op, answer, &self.graph, jitter);
         if let (Some(peer), Some(theirs)) = (answered, peer_main) {
             self.compare_mains(now, peer, theirs);
         }
@@ -331,9 +369,8 @@ impl Node {
 
     fn compare_mains(&mut self, now: Time, peer: PeerId, theirs: CommitHash) {
         let ours = self.main();
-        let comparable = self.is_settled()
-            && !self.standing.is_local()
-            && self.peers.is_in_sync(&peer, self.graph.heads());
+        let comparable =
+            self.is_settled() && !self.standing.is_local() && self.peers.is_in_sync(&peer);
         if comparable && self.peers.disagrees(now, &peer, ours, theirs) {
             self.outbox.event(Event::EnginesDisagree { peer, ours, theirs });
         }
@@ -360,6 +397,7 @@ impl Node {
         match inserted {
             Ok(commits) if complete => {
                 self.pulls.succeed(&pull, commits, peers, &mut self.outbox);
+                self.peers.pulled(now, &pull.peer);
             }
             Ok(_) => {
                 self.pulls.fail(now, pull, PullError::Unavailable, peers, &mut self.outbox);
@@ -471,7 +509,7 @@ impl Node {
     pub fn poll_timeout(&self) -> Option<Time> {
         let deadlines = self
             .peers
-            .deadlines(self.graph.heads())
+            .deadlines()
             .chain(self.pulls.deadlines(&self.peers))
             .chain(self.folding.deadlines());
         // What was due was done, or waits for an answer rather than for time.
@@ -480,12 +518,14 @@ impl Node {
 
     /// Inserts commits, parents first. Returns how many are new, and whether the heads changed.
     fn insert(&mut self, commits: Vec<UserCommit>) -> (Result<usize, GraphError>, bool) {
-        let before = self.graph.heads().clone();
-        let (mut result, mut inserted) = (Ok(()), Vec::new());
+        let (mut result, mut inserted, mut gone) = (Ok(()), Vec::new(), Vec::new());
         for commit in commits {
-            let hash = commit.hash;
+            let (hash, below) = (commit.hash, commit.builds_on.clone());
             match self.graph.insert(commit) {
-                Ok(Inserted::New) => inserted.push(hash),
+                Ok(Inserted::New) => {
+                    inserted.push(hash);
+                    gone.extend(below);
+                }
                 Ok(Inserted::Known) => {}
                 Err(error) => {
                     result = Err(error);
@@ -494,12 +534,25 @@ impl Node {
             }
         }
         self.standing.follow(&self.graph, &inserted);
-        let heads_changed = *self.graph.heads() != before;
+        // A new commit is a head, or one that came with it builds on it.
+        let heads_changed = !inserted.is_empty();
         if heads_changed {
-            self.peers.heads_changed(&self.graph);
-            self.outbox.event(Event::HeadsChanged { heads: self.advert_heads() });
+            self.peers.heads_changed(&inserted, &gone, &self.graph);
+            self.outbox.event(Event::HeadsChanged { heads: self.heads_named(&inserted) });
         }
         (result.map(|()| inserted.len()), heads_changed)
+    }
+
+    /// The heads, or of many some of the new ones.
+    fn heads_named(&self, inserted: &[CommitHash]) -> Vec<CommitHash> {
+        let heads = self.heads();
+        if heads.len() <= HEADS_ADVERTISED_MAX {
+            return self.advert_heads();
+        }
+        let new = inserted.iter().rev().filter(|head| heads.contains(head));
+        let mut new: Vec<CommitHash> = new.take(HEADS_ADVERTISED_MAX).copied().collect();
+        new.sort_unstable();
+        new
     }
 
     /// Does all that can be done now. Does nothing where nothing changed.
@@ -513,9 +566,11 @@ impl Node {
     }
 }
 
-/// Heads from the network: sorted, not empty, not too many.
+/// Heads in a message: sorted, not empty, not too many.
 fn check_heads(heads: &[CommitHash]) -> Result<(), PeerFault> {
-    let good = !heads.is_empty() && heads.len() <= HEADS_MAX && heads.is_sorted_by(|a, b| a < b);
-    let what = || format!("its heads are not a sorted list of 1 to {HEADS_MAX}");
+    let good = !heads.is_empty()
+        && heads.len() <= HEADS_PER_MESSAGE_MAX
+        && heads.is_sorted_by(|a, b| a < b);
+    let what = || format!("its heads are not a sorted list of 1 to {HEADS_PER_MESSAGE_MAX}");
     if good { Ok(()) } else { Err(PeerFault::Malformed { what: what() }) }
 }

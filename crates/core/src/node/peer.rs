@@ -8,7 +8,10 @@ use super::io::OpId;
 use super::timers::{Backoff, Jitter};
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
-use crate::limits::{ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, KNOWN_HEADS_MAX};
+use crate::limits::{
+    ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, HEADS_PER_MESSAGE_MAX, KNOWN_HEADS_MAX, UNKNOWN_HEADS_MAX,
+};
+use crate::message::{HeadSet, PeerMain};
 use crate::time::Time;
 
 /// One peer.
@@ -17,13 +20,27 @@ pub(super) struct Peer {
     pub(super) connected: bool,
     pub(super) last_seen: Option<Time>,
     pub(super) failing: Option<&'static str>,
-    /// Its newest word about its heads.
-    pub(super) heads: Option<Vec<CommitHash>>,
-    /// Heads that it is known to have heard of.
-    pub(super) known: BTreeMap<CommitHash, HeardFrom>,
+    /// What its heads are, by its newest word.
+    pub(super) set: Option<HeadSet>,
+    /// Heads that it named last: all of few, or some of many.
+    pub(super) named: Vec<CommitHash>,
+    /// Heads that it named and that are not here.
+    pub(super) unknown: BTreeSet<CommitHash>,
+    /// The last head of the newest page, while there are more pages to ask for.
+    pub(super) page_after: Option<CommitHash>,
+    /// Which page the question under way asks for.
+    pub(super) asked_after: Option<CommitHash>,
+    /// Where its main was when it answered last.
+    pub(super) main_seen: PeerMain,
+    /// Heads that it is known to have heard of, and that are ours or not here.
+    known: BTreeMap<CommitHash, HeardFrom>,
     /// Heads of ours that may lie under heads of the peer that are not here yet: not worth an advert
     /// until the pull shows.
-    pub(super) deferred: BTreeSet<CommitHash>,
+    deferred: BTreeSet<CommitHash>,
+    /// Our heads that the peer may lack. Valid unless `is_stale`.
+    news: BTreeSet<CommitHash>,
+    /// Whether `news` must be derived again.
+    is_stale: bool,
     pub(super) advert_op: Option<OpId>,
     pub(super) advert_retry: Backoff,
     pub(super) request_op: Option<OpId>,
@@ -63,71 +80,150 @@ pub(super) struct Differing {
 }
 
 impl Peer {
-    /// The peer's heads as it last named them; none where it never did.
-    pub(super) fn heads(&self) -> &[CommitHash] {
-        self.heads.as_deref().unwrap_or_default()
+    /// A peer of whom nothing is known.
+    pub(super) fn new(is_hub: bool) -> Self {
+        Self { is_hub, is_stale: true, ..Self::default() }
+    }
+
+    /// Forgets what the peer has heard of: it may be a new process.
+    pub(super) fn forget_known(&mut self) {
+        self.known.clear();
+        self.deferred.clear();
+        self.is_stale = true;
+    }
+
+    /// Whether something of ours is not advertised until a pull shows whether the peer has it.
+    pub(super) fn is_deferring(&self) -> bool {
+        !self.deferred.is_empty()
     }
 
     /// What the peer has is uncertain from here on.
     pub(super) fn stop_deferring(&mut self) {
         self.deferred.clear();
+        self.is_stale = true;
     }
 
-    pub(super) fn has_exactly(&self, heads: &BTreeSet<CommitHash>) -> bool {
-        self.heads.as_ref().is_some_and(|theirs| theirs.iter().eq(heads))
+    /// What of ours the peer is not known to have may lie under its unknown heads.
+    fn defer(&mut self, graph: &CommitGraph) {
+        let known = &self.known;
+        let open = graph.heads().iter().filter(|head| !known.contains_key(head));
+        self.deferred = open.copied().collect();
+        self.is_stale = true;
     }
 
+    pub(super) fn has_exactly(&self, set: &HeadSet) -> bool {
+        self.set.as_ref() == Some(set)
+    }
+
+    /// Notes that the peer has heard of these heads. Old ones, which lie under ours, are no news.
     pub(super) fn hear<'a>(
         &mut self,
         heads: impl IntoIterator<Item = &'a CommitHash>,
         from: HeardFrom,
+        graph: &CommitGraph,
     ) {
+        let ours = graph.heads();
         for head in heads {
+            if graph.contains(head) && !ours.contains(head) {
+                continue;
+            }
             let entry = self.known.entry(*head).or_insert(from);
             if from == HeardFrom::FirstHand {
                 *entry = from;
             }
         }
+        if self.known.len() > ours.len().saturating_add(KNOWN_HEADS_MAX) {
+            self.known.retain(|head, _| ours.contains(head));
+        }
+        self.is_stale = true;
     }
 
-    pub(super) fn has_unknown_heads(&self, now: Time, graph: &CommitGraph) -> bool {
-        let unknown =
-            |head: &CommitHash| !graph.contains(head) && !self.source.is_rejected(now, head);
-        self.heads().iter().any(unknown)
+    /// Takes the peer's word about its heads: all of them, or some of them.
+    pub(super) fn learn(
+        &mut self,
+        now: Time,
+        named: Vec<CommitHash>,
+        set: HeadSet,
+        is_complete: bool,
+        graph: &CommitGraph,
+    ) {
+        self.hear(&named, HeardFrom::FirstHand, graph);
+        if is_complete {
+            self.source.retain(&named);
+            self.unknown.clear();
+        }
+        let unknown = named.iter().filter(|head| !graph.contains(head));
+        let room = UNKNOWN_HEADS_MAX.saturating_sub(self.unknown.len());
+        self.unknown.extend(unknown.take(room));
+        self.named = named;
+        self.set = Some(set);
+        self.stop_deferring();
+        if self.has_unknown_heads(now) {
+            self.defer(graph);
+        }
     }
 
-    /// Of `heads`, those that the peer may lack.
-    pub(super) fn news<'a>(
-        &self,
-        heads: &'a BTreeSet<CommitHash>,
-    ) -> impl Iterator<Item = &'a CommitHash> {
-        // Both are sorted, and one walk over both costs least: this is asked at every turn.
-        let mut known = self.known.keys().peekable();
-        heads.iter().filter(move |head| {
-            while known.next_if(|known| known < head).is_some() {}
-            known.peek() != Some(head) && !self.deferred.contains(*head)
-        })
+    /// Forgets hearsay of before that its own word does not bear out.
+    pub(super) fn doubt_hearsay(&mut self, now: Time) {
+        let named = &self.named;
+        self.known.retain(|head, from| match from {
+            HeardFrom::HearSay(then) if now - *then >= CONFIRM_DELAY => {
+                named.binary_search(head).is_ok()
+            }
+            _ => true,
+        });
+        self.is_stale = true;
     }
 
-    /// Whether the peer is to be told one of `heads`, beyond what the advert under way tells it.
-    pub(super) fn lacks(&self, heads: &BTreeSet<CommitHash>, under_way: &[CommitHash]) -> bool {
-        let mut news = self.news(heads);
+    pub(super) fn has_unknown_heads(&self, now: Time) -> bool {
+        self.unknown.iter().any(|head| !self.source.is_rejected(now, head))
+    }
+
+    /// Whether there is room to wait for another page of heads.
+    pub(super) fn has_room(&self) -> bool {
+        self.unknown.len() + HEADS_PER_MESSAGE_MAX <= UNKNOWN_HEADS_MAX
+    }
+
+    /// Brings what it may lack up to date. Must be done before what depends on it is asked.
+    pub(super) fn refresh_news(&mut self, graph: &CommitGraph) {
+        if std::mem::take(&mut self.is_stale) {
+            let (known, deferred) = (&self.known, &self.deferred);
+            let news = |head: &&CommitHash| !known.contains_key(*head) && !deferred.contains(*head);
+            self.news = graph.heads().iter().filter(news).copied().collect();
+        }
+    }
+
+    /// Our heads that the peer may lack.
+    pub(super) fn news(&self) -> &BTreeSet<CommitHash> {
+        &self.news
+    }
+
+    /// Whether the peer is to be told one of our heads, beyond what the advert under way tells it.
+    pub(super) fn lacks(&self, under_way: &[CommitHash]) -> bool {
+        let mut news = self.news.iter();
         self.connected && self.is_eager() && news.any(|head| under_way.binary_search(head).is_err())
     }
 
-    /// Forgets heads that are neither ours nor new to us; they lie under ours.
-    pub(super) fn forget_old_heads(&mut self, graph: &CommitGraph) {
-        let heads = graph.heads();
-        self.known.retain(|head, _| heads.contains(head) || !graph.contains(head));
-        if self.known.len() > KNOWN_HEADS_MAX {
-            self.known.retain(|head, _| heads.contains(head));
+    /// Our heads changed: `inserted` is new in the graph, and `gone` are no heads any more.
+    pub(super) fn heads_changed(
+        &mut self,
+        inserted: &[CommitHash],
+        gone: &[CommitHash],
+        graph: &CommitGraph,
+    ) {
+        for head in inserted {
+            self.unknown.remove(head);
         }
-        self.deferred.retain(|head| heads.contains(head));
+        for head in inserted.iter().chain(gone).filter(|head| !graph.heads().contains(head)) {
+            self.known.remove(head);
+            self.deferred.remove(head);
+        }
+        self.is_stale = true;
     }
 
     /// How long after an answer to ask again. A peer that was told and is still pulling says nothing
     /// when it is done, so it is asked until it is, more and more seldom.
-    pub(super) fn next_question(&mut self, ours: &BTreeSet<CommitHash>) -> Duration {
+    pub(super) fn next_question(&mut self, ours: &HeadSet) -> Duration {
         if self.has_exactly(ours) {
             self.confirms = 0;
             return ANTI_ENTROPY_INTERVAL;

@@ -7,7 +7,7 @@
 //!   it is sent, from the newest state, so a slow peer costs no queue.
 //! - Adverts go over eager links alone; which those are is told in [`super::hubs`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::hubs::is_hub;
 use super::io::{Event, OpId, Output, PeerView};
@@ -18,10 +18,10 @@ use super::timers::{Jitter, Outbox};
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
 use crate::limits::{
-    ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, DISAGREEMENT_DELAY, PEERS_MAX,
-    REJECTED_RETRY_DELAY_MAX,
+    ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, DISAGREEMENT_DELAY,
+    HEADS_ADVERTISED_MAX, HEADS_PER_MESSAGE_MAX, PEERS_MAX, REJECTED_RETRY_DELAY_MAX,
 };
-use crate::message::{Advert, AdvertReply, HeadRequest};
+use crate::message::{Advert, AdvertReply, HeadRequest, HeadSet, HeadsAnswer};
 use crate::mutant::{Mutant, is_active};
 use crate::time::Time;
 
@@ -29,6 +29,8 @@ use crate::time::Time;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peers {
     map: BTreeMap<PeerId, Peer>,
+    /// This node's heads.
+    ours: Option<HeadSet>,
     requests: BTreeMap<OpId, PeerId>,
     /// To whom, and with which heads.
     adverts: BTreeMap<OpId, (PeerId, Vec<CommitHash>)>,
@@ -40,8 +42,14 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn new(me: &PeerId) -> Self {
-        Self { is_hub: is_hub(me), ..Self::default() }
+    pub(super) fn new(me: &PeerId, graph: &CommitGraph) -> Self {
+        let ours = Some(HeadSet::of(graph.heads()));
+        Self { is_hub: is_hub(me), ours, ..Self::default() }
+    }
+
+    /// This node's heads.
+    pub(super) fn ours(&self) -> HeadSet {
+        self.ours.unwrap_or_else(|| HeadSet::of([]))
     }
 
     pub(super) fn get(&self, id: &PeerId) -> Option<&Peer> {
@@ -60,19 +68,18 @@ impl Peers {
         self.map.iter_mut()
     }
 
-    pub(super) fn views<'a>(
-        &'a self,
-        heads: &'a BTreeSet<CommitHash>,
-    ) -> impl Iterator<Item = PeerView<'a>> {
-        self.map.iter().map(|(id, peer)| PeerView {
+    pub(super) fn views(&self) -> impl Iterator<Item = PeerView<'_>> {
+        let ours = self.ours();
+        self.map.iter().map(move |(id, peer)| PeerView {
             peer: *id,
             connected: peer.connected,
-            heads: peer.heads.as_deref(),
-            in_sync: peer.has_exactly(heads),
+            heads: peer.set.is_some().then_some(peer.named.as_slice()),
+            in_sync: peer.has_exactly(&ours),
+            main: &peer.main_seen,
             other_main: peer
                 .differing
                 .as_ref()
-                .filter(|differing| differing.said && peer.has_exactly(heads))
+                .filter(|differing| differing.said && peer.has_exactly(&ours))
                 .map(|differing| differing.theirs),
             last_seen: peer.last_seen,
             failing: peer.source.failing.as_deref().or(peer.failing),
@@ -86,8 +93,7 @@ impl Peers {
             let oldest = absent.min_by_key(|(id, peer)| (peer.last_seen, **id)).map(|(id, _)| *id);
             self.map.remove(&oldest?);
         }
-        let new = || Peer { is_hub: is_hub(&id), ..Peer::default() };
-        Some(self.map.entry(id).or_insert_with(new))
+        Some(self.map.entry(id).or_insert_with(|| Peer::new(is_hub(&id))))
     }
 
     pub(super) fn connect(
@@ -106,15 +112,15 @@ impl Peers {
         peer.connected = true;
         peer.last_seen = Some(now);
         // It may be a new process that has forgotten all it was told.
-        peer.known.clear();
-        peer.deferred.clear();
+        peer.forget_known();
+        (peer.page_after, peer.asked_after) = (None, None);
         peer.advert_retry.reset();
         peer.request_retry.reset();
         peer.source.hurry();
         peer.request_due = now;
         if is_partial {
             // It asks too.
-            peer.hear(graph.heads(), HeardFrom::HearSay(now));
+            peer.hear(graph.heads(), HeardFrom::HearSay(now), graph);
         }
         self.link(now, id, &mut outbox.jitter);
     }
@@ -123,8 +129,7 @@ impl Peers {
         self.drop_ops(&id);
         let Some(peer) = self.map.get_mut(&id) else { return };
         let was_connected = std::mem::take(&mut peer.connected);
-        peer.known.clear();
-        peer.deferred.clear();
+        peer.forget_known();
         (peer.wants, peer.is_wanted) = (false, false);
         if was_connected {
             outbox.event(Event::PeerDisconnected { peer: id });
@@ -161,31 +166,36 @@ impl Peers {
         let duplicate = self.tellers.told(id, &advert.heads, graph) && self.told_twice(&id);
         for told in &advert.told {
             if let Some(peer) = self.map.get_mut(told).filter(|peer| peer.connected) {
-                peer.hear(&advert.heads, HeardFrom::HearSay(now));
-                peer.forget_old_heads(graph);
+                peer.hear(&advert.heads, HeardFrom::HearSay(now), graph);
             }
         }
-        self.learn(now, id, advert.heads, graph);
+        let is_complete = advert.is_complete();
+        self.learn(now, id, advert.heads, advert.set, is_complete, graph);
         AdvertReply { duplicate }
     }
 
     /// Takes a peer's word about its own heads.
-    fn learn(&mut self, now: Time, id: PeerId, heads: Vec<CommitHash>, graph: &CommitGraph) {
+    fn learn(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        mut named: Vec<CommitHash>,
+        set: HeadSet,
+        is_complete: bool,
+        graph: &CommitGraph,
+    ) {
+        let is_equal = set == self.ours();
         let Some(peer) = self.entry(id) else { return };
-        let kept = if is_active(Mutant::HeadDropped) { 1 } else { heads.len() };
-        let heads: Vec<CommitHash> = heads.into_iter().take(kept).collect();
         peer.last_seen = Some(now);
         peer.failing = None;
-        peer.hear(&heads, HeardFrom::FirstHand);
-        peer.forget_old_heads(graph);
-        peer.source.retain(&heads);
-        peer.heads = Some(heads);
-        peer.deferred.clear();
-        if peer.has_unknown_heads(now, graph) {
-            let known = &peer.known;
-            let open = graph.heads().iter().filter(|head| !known.contains_key(head));
-            peer.deferred = open.copied().collect();
+        if is_active(Mutant::HeadDropped) {
+            named.truncate(1);
         }
+        if is_equal && !is_complete {
+            peer.hear(graph.heads(), HeardFrom::FirstHand, graph);
+            named = graph.heads().iter().take(HEADS_PER_MESSAGE_MAX).copied().collect();
+        }
+        peer.learn(now, named, set, is_complete || is_equal, graph);
     }
 
     /// Takes the answer to a request for heads; returns who answered with good heads.
@@ -193,41 +203,45 @@ impl Peers {
         &mut self,
         now: Time,
         op: OpId,
-        heads: Option<Vec<CommitHash>>,
+        answer: Option<HeadsAnswer>,
         graph: &CommitGraph,
         jitter: &mut Jitter,
     ) -> Option<PeerId> {
         let id = self.requests.remove(&op)?;
         let peer = self.map.get_mut(&id)?;
         peer.request_op = None;
-        let Some(heads) = heads else {
+        let asked_after = peer.asked_after.take();
+        let is_next = |page: &HeadsAnswer| {
+            asked_after.is_none_or(|after| page.page.heads.first().is_none_or(|head| *head > after))
+        };
+        let Some(HeadsAnswer { page, main }) = answer.filter(is_next) else {
+            peer.page_after = None;
             peer.request_retry.fail(now, jitter);
             peer.request_due = peer.request_retry.deadline().unwrap_or(now);
             peer.failing = Some("it did not answer a request for its heads");
             return None;
         };
         peer.request_retry.reset();
+        peer.main_seen = main;
+        peer.page_after = page.heads.last().copied().filter(|_| page.more);
         let is_urgent = std::mem::take(&mut peer.urgent);
-        self.tellers.asked(now, id, &heads, is_urgent, graph);
-        self.learn(now, id, heads, graph);
-        let is_partial = self.tellers.is_partial();
+        let is_complete = asked_after.is_none() && page.set.count == page.heads.len() as u64;
+        self.tellers.asked(now, id, &page.heads, is_urgent, graph);
+        self.learn(now, id, page.heads, page.set, is_complete, graph);
+        let (is_partial, ours) = (self.tellers.is_partial(), self.ours());
         let peer = self.map.get_mut(&id)?;
         // With many peers a question after each advert would double what a commit costs.
-        let wait =
-            if is_partial { ANTI_ENTROPY_INTERVAL } else { peer.next_question(graph.heads()) };
+        let wait = if is_partial { ANTI_ENTROPY_INTERVAL } else { peer.next_question(&ours) };
         peer.request_due = now + jitter.stretch(wait);
+        if page.more && peer.has_room() {
+            peer.request_due = now;
+        }
         if is_active(Mutant::NoAntiEntropy) {
             peer.request_due = now + REJECTED_RETRY_DELAY_MAX;
         }
-        if !peer.has_unknown_heads(now, graph) {
+        if is_complete && !peer.has_unknown_heads(now) {
             // It said itself what it has. What others said a while ago that they told it, it has not got.
-            let heads = peer.heads.clone().unwrap_or_default();
-            peer.known.retain(|head, from| match from {
-                HeardFrom::HearSay(then) if now - *then >= CONFIRM_DELAY => {
-                    heads.binary_search(head).is_ok()
-                }
-                _ => true,
-            });
+            peer.doubt_hearsay(now);
         }
         if peer.asks_again {
             peer.request_due = now;
@@ -240,6 +254,7 @@ impl Peers {
         now: Time,
         op: OpId,
         result: Result<AdvertReply, ()>,
+        graph: &CommitGraph,
         jitter: &mut Jitter,
     ) {
         let Some((id, heads)) = self.adverts.remove(&op) else { return };
@@ -249,7 +264,7 @@ impl Peers {
             peer.advert_retry.reset();
             peer.failing = None;
             peer.last_seen = Some(now);
-            peer.hear(&heads, HeardFrom::FirstHand);
+            peer.hear(&heads, HeardFrom::FirstHand, graph);
             peer.confirms = 0;
             if !self.tellers.is_partial() && !is_active(Mutant::NoAntiEntropy) {
                 peer.ask_within(now, CONFIRM_DELAY, jitter);
@@ -264,17 +279,31 @@ impl Peers {
         }
     }
 
-    /// The set of this node's heads changed.
-    pub(super) fn heads_changed(&mut self, graph: &CommitGraph) {
+    /// The set of this node's heads changed: `inserted` is new in the graph, and `gone` are no heads any
+    /// more.
+    pub(super) fn heads_changed(
+        &mut self,
+        inserted: &[CommitHash],
+        gone: &[CommitHash],
+        graph: &CommitGraph,
+    ) {
+        self.ours = Some(HeadSet::of(graph.heads()));
         for peer in self.map.values_mut() {
-            peer.forget_old_heads(graph);
+            peer.heads_changed(inserted, gone, graph);
+        }
+    }
+
+    /// A pull from the peer brought all that it was to bring: the next page of its heads is asked for.
+    pub(super) fn pulled(&mut self, now: Time, id: &PeerId) {
+        if let Some(peer) = self.map.get_mut(id).filter(|peer| peer.page_after.is_some()) {
+            peer.request_due = now;
         }
     }
 
     /// Main moved, which is nobody's business.
     pub(super) fn main_moved(&mut self) {
         if is_active(Mutant::StormOnMove) {
-            self.map.values_mut().for_each(|peer| peer.known.clear());
+            self.map.values_mut().for_each(Peer::forget_known);
         }
     }
 
@@ -317,9 +346,9 @@ impl Peers {
         }
     }
 
-    /// Whether the peer has exactly these heads.
-    pub(super) fn is_in_sync(&self, id: &PeerId, heads: &BTreeSet<CommitHash>) -> bool {
-        self.get(id).is_some_and(|peer| peer.has_exactly(heads))
+    /// Whether the peer has exactly this node's heads.
+    pub(super) fn is_in_sync(&self, id: &PeerId) -> bool {
+        self.get(id).is_some_and(|peer| peer.has_exactly(&self.ours()))
     }
 
     /// Asks whom it is time to ask, and tells who may lack something.
@@ -329,42 +358,57 @@ impl Peers {
                 self.want(now, &id);
             }
         }
+        let ours = self.ours();
         for (id, peer) in self.map.iter_mut().filter(|(_, peer)| peer.connected) {
             if peer.request_op.is_none() && peer.request_due <= now {
                 peer.asks_again = false;
-                let request = HeadRequest { tell: peer.wants };
+                let after = peer.page_after.filter(|_| peer.has_room());
+                peer.asked_after = after;
+                let request = HeadRequest { tell: peer.wants, set: Some(ours), after };
                 let op = outbox.start(|op| Output::RequestHeads { op, peer: *id, request });
                 peer.request_op = Some(op);
                 self.requests.insert(op, *id);
             }
-            if !peer.deferred.is_empty() && !peer.has_unknown_heads(now, graph) {
+            if peer.is_deferring() && !peer.has_unknown_heads(now) {
                 peer.stop_deferring();
             }
-            if peer.source.failing.is_some() && peer.heads().iter().all(|h| graph.contains(h)) {
+            if peer.source.failing.is_some() && peer.unknown.is_empty() {
                 peer.source.forgive();
             }
+            peer.refresh_news(graph);
         }
         self.advertise(now, graph, outbox);
     }
 
     fn advertise(&mut self, now: Time, graph: &CommitGraph, outbox: &mut Outbox) {
-        let ours = graph.heads();
-        let adverts = &self.adverts;
+        let (ours, adverts) = (self.ours(), &self.adverts);
         let is_target = |peer: &Peer| {
             let under_way = peer.advert_op.and_then(|op| adverts.get(&op));
             let under_way = under_way.map(|(_, heads)| heads.as_slice()).unwrap_or_default();
-            peer.advert_retry.is_ready(now) && peer.lacks(ours, under_way)
+            peer.advert_retry.is_ready(now) && peer.lacks(under_way)
         };
         let targets: Vec<PeerId> =
             self.connected().filter(|(_, peer)| is_target(peer)).map(|(id, _)| id).collect();
-        // One whose advert is under way gets a newer one right after it: it counts as told.
-        let told: Vec<PeerId> = targets.iter().take(ADVERT_TOLD_MAX).copied().collect();
-        for id in targets {
-            let Some(peer) = self.map.get_mut(&id).filter(|peer| peer.advert_op.is_none()) else {
+        let names_all = ours.count <= HEADS_ADVERTISED_MAX as u64;
+        for id in &targets {
+            let Some(peer) = self.map.get(id).filter(|peer| peer.advert_op.is_none()) else {
                 continue;
             };
-            let heads: Vec<CommitHash> = ours.iter().copied().collect();
-            let advert = Advert { heads: heads.clone(), told: told.clone() };
+            let named = if names_all { graph.heads() } else { peer.news() };
+            let heads: Vec<CommitHash> =
+                named.iter().take(HEADS_PER_MESSAGE_MAX).copied().collect();
+            // One whose advert is under way gets a newer one right after it: it counts as told.
+            let is_told = |other: &&PeerId| {
+                names_all
+                    || self
+                        .map
+                        .get(*other)
+                        .is_some_and(|other| heads.iter().all(|head| other.news().contains(head)))
+            };
+            let told = targets.iter().filter(is_told).take(ADVERT_TOLD_MAX).copied().collect();
+            let advert = Advert { heads: heads.clone(), set: ours, told };
+            let id = *id;
+            let Some(peer) = self.map.get_mut(&id) else { continue };
             let op = outbox.start(|op| Output::Advertise { op, peer: id, advert });
             peer.advert_op = Some(op);
             self.adverts.insert(op, (id, heads));
@@ -372,14 +416,11 @@ impl Peers {
     }
 
     /// When to look again, of what waits for time alone.
-    pub(super) fn deadlines<'a>(
-        &'a self,
-        heads: &'a BTreeSet<CommitHash>,
-    ) -> impl Iterator<Item = Time> + 'a {
-        let peers = self.connected().flat_map(move |(_, peer)| {
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
+        let peers = self.connected().flat_map(|(_, peer)| {
             let request = Some(peer.request_due).filter(|_| peer.request_op.is_none());
             let advert = peer.advert_retry.deadline();
-            let advert = advert.filter(|_| peer.advert_op.is_none() && peer.lacks(heads, &[]));
+            let advert = advert.filter(|_| peer.advert_op.is_none() && peer.lacks(&[]));
             request.into_iter().chain(advert)
         });
         peers.chain(self.tellers.deadline())

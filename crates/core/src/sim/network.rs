@@ -10,7 +10,7 @@ use super::options::Fault;
 use super::world::World;
 use crate::commit::{Merge, UserCommit};
 use crate::id::CommitHash;
-use crate::message::{Advert, AdvertReply, HeadRequest};
+use crate::message::{Advert, AdvertReply, HeadRequest, HeadsAnswer};
 use crate::node::{Event, OpId, Output, PullError};
 
 /// How long a driver waits for an answer that does not come.
@@ -238,9 +238,8 @@ impl World {
                 self.machines[node].node.handle_advertised(now, op, reply.ok_or(()));
             }
             Happening::Heads(_, reply) => {
-                let (heads, main) =
-                    reply.map_or((Err(()), None), |(heads, main)| (Ok(heads), main));
-                self.machines[node].node.handle_heads(now, op, heads, main);
+                let answer = reply.map(|(heads, main)| HeadsAnswer::of_all(heads, main));
+                self.machines[node].node.handle_heads(now, op, answer.ok_or(()));
             }
             Happening::Pulled(_, from, heads) => self.end_pull(node, op, from, &heads, fails),
             Happening::Merged(_, merge) => {
@@ -338,7 +337,7 @@ impl World {
             3 => heads = vec![heads[0], heads[0]],
             _ => {}
         }
-        Advert { heads, told }
+        Advert::of_all(heads, told)
     }
 
     fn forged_hash(&mut self) -> CommitHash {
@@ -363,7 +362,7 @@ impl World {
         let advert = self.lie(liar);
         let (now, op) = (self.node_now(to), OpId(u64::MAX - self.random.below(9)));
         let node = &mut self.machines[to].node;
-        node.handle_heads(now, op, Ok(advert.heads.clone()), None);
+        node.handle_heads(now, op, Ok(HeadsAnswer::of_all(advert.heads.clone(), None)));
         node.handle_advertised(now, op, Ok(AdvertReply::default()));
         node.handle_pulled(now, op, Ok(Vec::new()));
         self.happen(Happening::AdvertArrives { from: liar, to, advert, answer: None });

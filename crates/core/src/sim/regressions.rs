@@ -39,7 +39,7 @@ pub const REGRESSIONS: &[Regression] = &[
 pub const KILLERS: &[(Mutant, u64)] = &[
     (Mutant::TiesByArrival, 0),
     (Mutant::HeightOfFirstParent, 11),
-    (Mutant::HeadDropped, 0),
+    (Mutant::HeadDropped, 1),
     (Mutant::ResolutionUnsticks, 231),
     (Mutant::NoAntiEntropy, 0),
     (Mutant::GreedyFromFirst, 88),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use doltswarm_core::error::PeerFault;
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::limits::{ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, HEADS_MAX, PEERS_MAX};
-use doltswarm_core::message::{Advert, AdvertReply};
+use doltswarm_core::limits::{
+    ADVERT_TOLD_MAX, ANTI_ENTROPY_INTERVAL, HEADS_PER_MESSAGE_MAX, PEERS_MAX,
+};
+use doltswarm_core::message::{Advert, AdvertReply, HeadsAnswer};
 use doltswarm_core::node::{Event, OpId, Output, PullError};
 
 use crate::rig::{FOUNDING, Rig, commit, hash, hashes, peer};
@@ -21,7 +23,7 @@ fn a_peer_that_connects_is_asked_and_told() {
         panic!("{outputs:?}");
     };
     assert_eq!((*asked, *told), (peer(1), peer(1)));
-    assert_eq!(*advert, Advert { heads: hashes(&[FOUNDING]), told: vec![peer(1)] });
+    assert_eq!(*advert, Advert::of_all(hashes(&[FOUNDING]), vec![peer(1)]));
     assert_eq!(rig.events, [Event::PeerConnected { peer: peer(1) }]);
 }
 
@@ -54,7 +56,7 @@ fn a_peer_that_takes_long_to_pull_is_asked_until_it_has() {
         let before = asked;
         for output in rig.outputs() {
             let Output::RequestHeads { op, .. } = output else { panic!("{output:?}") };
-            rig.node.handle_heads(rig.now, op, Ok(hashes(&[FOUNDING])), None);
+            rig.heads(op, hashes(&[FOUNDING]));
             asked += 1;
         }
         assert!(asked <= before + 1);
@@ -94,7 +96,7 @@ fn hearsay_that_proves_wrong_is_mended() {
     for output in rig.outputs() {
         let Output::RequestHeads { op, peer: id, .. } = output else { panic!("{output:?}") };
         let heads = if id == peer(1) { hashes(&[5]) } else { hashes(&[FOUNDING]) };
-        rig.node.handle_heads(rig.now, op, Ok(heads), None);
+        rig.heads(op, heads);
     }
     rig.expect_adverts(&[2]);
 }
@@ -201,7 +203,7 @@ fn each_peer_is_asked_regularly() {
         assert_eq!(requests.len(), 2, "{requests:?}");
         for request in requests {
             let Output::RequestHeads { op, .. } = request else { panic!("{request:?}") };
-            rig.node.handle_heads(rig.now, op, Ok(hashes(&[FOUNDING])), None);
+            rig.heads(op, hashes(&[FOUNDING]));
         }
     }
     rig.node.handle_pull_request(rig.now, Some(peer(2)));
@@ -214,22 +216,22 @@ fn each_peer_is_asked_regularly() {
 fn hostile_adverts_are_refused() {
     let mut rig = Rig::connected(&[1]);
     let mut many: Vec<CommitHash> = Vec::new();
-    for n in 0..=HEADS_MAX {
+    for n in 0..=HEADS_PER_MESSAGE_MAX {
         many.push(CommitHash::from_slice(&[&n.to_be_bytes()[..], &[0; 12]].concat()).unwrap());
     }
     let told = vec![peer(3); ADVERT_TOLD_MAX + 1];
     let malformed = [
-        Advert { heads: vec![], told: vec![] },
-        Advert { heads: vec![hash(7), hash(6)], told: vec![] },
-        Advert { heads: vec![hash(7), hash(7)], told: vec![] },
-        Advert { heads: many, told: vec![] },
-        Advert { heads: vec![hash(7)], told },
+        Advert::of_all(vec![], vec![]),
+        Advert::of_all(vec![hash(7), hash(6)], vec![]),
+        Advert::of_all(vec![hash(7), hash(7)], vec![]),
+        Advert::of_all(many, vec![]),
+        Advert::of_all(vec![hash(7)], told),
     ];
     for advert in malformed {
         let fault = rig.node.handle_advert(rig.now, peer(1), advert.clone());
         assert!(matches!(fault, Err(PeerFault::Malformed { .. })), "{advert:?}");
     }
-    let advert = Advert { heads: vec![hash(7)], told: vec![] };
+    let advert = Advert::of_all(vec![hash(7)], vec![]);
     let fault = rig.node.handle_advert(rig.now, peer(0), advert);
     assert!(matches!(fault, Err(PeerFault::Misbehaved { .. })));
     rig.assert_idle();
@@ -240,7 +242,11 @@ fn a_malformed_answer_counts_as_none() {
     let mut rig = Rig::connected(&[1]);
     rig.node.handle_pull_request(rig.now, None);
     let [Output::RequestHeads { op, .. }] = rig.outputs()[..] else { panic!() };
-    rig.node.handle_heads(rig.now, op, Ok(vec![hash(7), hash(6)]), Some(hash(1)));
+    rig.node.handle_heads(
+        rig.now,
+        op,
+        Ok(HeadsAnswer::of_all(vec![hash(7), hash(6)], Some(hash(1)))),
+    );
     rig.assert_idle();
     assert!(rig.node.peers().next().unwrap().failing.is_some());
     // It is asked again soon, and a good answer makes it well.
@@ -254,7 +260,7 @@ fn strangers_do_not_push_out_connected_peers() {
     let mut rig = Rig::connected(&[1]);
     for n in 0..2 * PEERS_MAX {
         let id = PeerId::from_slice(&[&[7; 24], &n.to_be_bytes()[..]].concat()).unwrap();
-        let advert = Advert { heads: hashes(&[FOUNDING]), told: vec![] };
+        let advert = Advert::of_all(hashes(&[FOUNDING]), vec![]);
         rig.node.handle_advert(rig.now, id, advert).unwrap();
     }
     assert_eq!(rig.node.peers().count(), PEERS_MAX);
@@ -270,7 +276,11 @@ fn engines_that_merge_differently_are_reported_once() {
         rig.advance(ANTI_ENTROPY_INTERVAL);
         for output in rig.outputs() {
             let Output::RequestHeads { op, .. } = output else { panic!("{output:?}") };
-            rig.node.handle_heads(rig.now, op, Ok(hashes(&[FOUNDING])), Some(hash(99)));
+            rig.node.handle_heads(
+                rig.now,
+                op,
+                Ok(HeadsAnswer::of_all(hashes(&[FOUNDING]), Some(hash(99)))),
+            );
         }
     }
     rig.outputs();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use doltswarm_core::commit::{ConflictPolicy, UserCommit};
 use doltswarm_core::fold::Parked;
-use doltswarm_core::limits::{DIRTY_RETRY_DELAY, FOLD_RESTARTS_MAX};
+use doltswarm_core::limits::{DIRTY_RETRY_DELAY, FOLD_RESTARTS_MAX, RETRY_DELAY_MAX};
 use doltswarm_core::node::{Event, MoveResult, OpId, Output};
 
 use crate::rig::{FOUNDING, Rig, commit, hash, hashes, merged, restored};
@@ -364,4 +364,30 @@ fn a_commit_made_on_main_by_another_peer_is_a_fast_forward() {
     rig.outputs();
     let moved = Event::MainMoved { from: main, to: hash(8), fast_forward: true };
     assert!(rig.events.contains(&moved), "{:?}", rig.events);
+}
+
+#[test]
+fn an_engine_error_is_shown_from_the_third_time_on() {
+    let (mut rig, mut op) = two_heads();
+    for failures in 1..=6 {
+        rig.node.handle_merged(rig.now, op, Err(()));
+        let stalled = rig.node.stalled().map(|stalled| (stalled.commits, stalled.failures));
+        let expected = (failures >= 3).then_some(([hash(5), hash(6)], failures));
+        assert_eq!(stalled, expected);
+        assert!(rig.node.parked().is_empty(), "an error is no fact about commits");
+        // It is tried again, ever later.
+        rig.advance(RETRY_DELAY_MAX * 2);
+        op = rig.expect_merge(hash(5), hash(6));
+    }
+    rig.merge_result(op, Ok(merged(hash(5), hash(6))));
+    assert_eq!(rig.node.stalled(), None);
+    let [_, Output::MoveMain { mut op, .. }] = rig.outputs()[..] else { panic!() };
+    for failures in 1..=3 {
+        rig.node.handle_moved(rig.now, op, Err(())).unwrap();
+        assert_eq!(rig.node.stalled().is_some(), failures == 3);
+        rig.advance(RETRY_DELAY_MAX * 2);
+        op = rig.expect_move(hash(5), merged(hash(5), hash(6)));
+    }
+    rig.moved(op, MoveResult::Moved);
+    assert_eq!(rig.node.stalled(), None);
 }

@@ -5,6 +5,7 @@
 mod adverts;
 mod aside;
 mod folding;
+mod pages;
 mod pair;
 mod pulls;
 mod rig;

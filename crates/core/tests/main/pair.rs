@@ -63,11 +63,9 @@ impl Pair {
                     self.linked.then(AdvertReply::default).ok_or(()),
                 );
             }
-            Output::RequestHeads { op, .. } => {
-                let (heads, main) = (self.nodes[1 - n].advert_heads(), self.nodes[1 - n].main());
-                let main = self.nodes[1 - n].is_settled().then_some(main);
-                let heads = self.linked.then_some(heads).ok_or(());
-                self.nodes[n].handle_heads(now, op, heads, main);
+            Output::RequestHeads { op, request, .. } => {
+                let answer = self.nodes[1 - n].heads_answer(&request);
+                self.nodes[n].handle_heads(now, op, self.linked.then_some(answer).ok_or(()));
             }
             Output::Pull { op, heads, .. } => {
                 let commits = self.difference(1 - n, &heads);

@@ -77,7 +77,7 @@ fn an_unavailable_peer_is_tried_again_with_growing_pauses() {
                     rig.pull_failed(op, PullError::Unavailable);
                 }
                 Output::RequestHeads { op, .. } => {
-                    rig.node.handle_heads(rig.now, op, Ok(hashes(&[5])), None);
+                    rig.heads(op, hashes(&[5]));
                 }
                 Output::Advertise { op, .. } => {
                     rig.node.handle_advertised(rig.now, op, Ok(AdvertReply::default()))

@@ -7,7 +7,7 @@ use doltswarm_core::commit::{ConflictPolicy, UserCommit};
 use doltswarm_core::fold::{MergeMemory, MergeResult};
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::message::{Advert, AdvertReply};
+use doltswarm_core::message::{Advert, AdvertReply, HeadsAnswer};
 use doltswarm_core::node::{
     Event, MoveResult, Node, NodeConfig, OpId, Output, PullError, Restored,
 };
@@ -118,11 +118,16 @@ impl Rig {
                     self.node.handle_advertised(self.now, op, Ok(AdvertReply::default()))
                 }
                 Output::RequestHeads { op, .. } => {
-                    self.node.handle_heads(self.now, op, Ok(hashes(heads)), None);
+                    self.heads(op, hashes(heads));
                 }
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// Answers a request with all heads of a peer.
+    pub(crate) fn heads(&mut self, op: OpId, heads: Vec<CommitHash>) {
+        self.node.handle_heads(self.now, op, Ok(HeadsAnswer::of_all(heads, None)));
     }
 
     /// Lets time pass, with every timer going off on its way.
@@ -143,7 +148,7 @@ impl Rig {
 
     pub(crate) fn advert(&mut self, from: u8, heads: &[u8], told: &[u8]) {
         let told = told.iter().map(|&n| peer(n)).collect();
-        let advert = Advert { heads: hashes(heads), told };
+        let advert = Advert::of_all(hashes(heads), told);
         self.node.handle_advert(self.now, peer(from), advert).unwrap();
     }
 

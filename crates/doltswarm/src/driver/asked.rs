@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::limits::{DIFFERENCE_BASES_MAX, PULL_COMMITS_MAX};
+use doltswarm_core::limits::{DIFFERENCE_BASES_MAX, GRANTS_PER_MESSAGE_MAX, PULL_COMMITS_MAX};
 use doltswarm_core::membership::{Grant, Role, SignedGrant};
 use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 
@@ -11,6 +11,10 @@ use super::Driver;
 use super::connect::unix_ms;
 use super::input::{Asked, Needed};
 use crate::net::{JoinAnswer, JoinAsk, Refusal};
+
+/// Why an admin that granted as often as it may grants nothing more.
+pub(super) const TOO_MANY_GRANTS: &str =
+    "this peer has granted as often as one peer may: let another admin invite";
 
 impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
@@ -48,6 +52,7 @@ impl Driver {
         seen_at: Option<SocketAddr>,
     ) -> Result<Hello, Refusal> {
         self.check_hello(hello).map_err(Refusal::Mismatch)?;
+        self.check_life(from, hello).map_err(Refusal::Mismatch)?;
         if let Some(addr) = seen_at {
             self.learn_addresses(from, &[addr]);
         }
@@ -73,10 +78,7 @@ impl Driver {
         }
         let peers = self.peer_records();
         Ok(HeadReply {
-            heads: self.node.heads().iter().copied().collect(),
-            // A main without what is set aside here only is not what others must have.
-            main: (self.node.is_settled() && !self.node.standing().is_local())
-                .then(|| self.node.main()),
+            answer: self.node.heads_answer(&request.unwrap_or_default()),
             grants_digest: self.shared.membership().digest(),
             peers,
         })
@@ -121,7 +123,7 @@ impl Driver {
         if !self.shared.membership().is_member(&from) {
             self.admit(from, ask)?;
         }
-        let grants = self.shared.membership().grants().iter().map(SignedGrant::encode).collect();
+        let grants = self.grants_for(&from);
         Ok(JoinAnswer {
             hello: self.hello(),
             founder: founding.founder,
@@ -130,7 +132,21 @@ impl Driver {
         })
     }
 
+    /// All grants if they fit in a message, else those that make the peer a member: it asks for the
+    /// others then.
+    fn grants_for(&self, peer: &PeerId) -> Vec<Vec<u8>> {
+        let membership = self.shared.membership();
+        let all = membership.grants();
+        if all.len() <= GRANTS_PER_MESSAGE_MAX {
+            return all.iter().map(SignedGrant::encode).collect();
+        }
+        membership.grants_for(peer).iter().map(SignedGrant::encode).collect()
+    }
+
     fn admit(&mut self, from: PeerId, ask: &JoinAsk) -> Result<(), Refusal> {
+        if !self.shared.membership().has_room(&self.shared.identity.peer_id()) {
+            return Err(Refusal::NotAllowed(TOO_MANY_GRANTS.into()));
+        }
         let redeemed = self.shared.store.redeem_invite(&ask.secret, unix_ms());
         let invite = redeemed.map_err(|error| Refusal::NotAllowed(error.to_string()))?;
         let role = Role::from_word(&invite.role)

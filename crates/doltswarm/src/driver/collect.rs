@@ -1,7 +1,7 @@
 //! Walking back from new commits to known ones, on the engine thread.
 
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::{COMMITS_READ_AHEAD_MAX, MERGE_DEPTH_MAX, PULL_COMMITS_MAX};
+use doltswarm_core::limits::{COMMITS_READ_AHEAD_MAX, PULL_COMMITS_MAX};
 
 use super::input::Infos;
 use crate::engine::{Engine, EngineError, EngineResult};
@@ -27,7 +27,7 @@ pub(crate) fn collect(
         if infos.contains_key(&commit) || store.contains_commit(&commit).map_err(store_failed)? {
             continue;
         }
-        if infos.len() > PULL_COMMITS_MAX + MERGE_DEPTH_MAX {
+        if infos.len() > PULL_COMMITS_MAX {
             return Err(EngineError::TooLarge { limit: PULL_COMMITS_MAX });
         }
         if !ahead.contains_key(&commit) {

@@ -16,8 +16,8 @@ use crate::engine::{Engine, EngineResult, Value};
 use crate::net::Network;
 use crate::store::Invite;
 use crate::swarm::{
-    ConflictCounts, DatabaseProblem, InviteOptions, MemberReport, ParkedHead, PeerStatus,
-    PeersError, RejectedHeads, Status, Traffic, WaitFor, WaitReport, set_aside_heads,
+    ConflictCounts, DatabaseProblem, FoldProblem, InviteOptions, MemberReport, ParkedHead,
+    PeerStatus, PeersError, RejectedHeads, Status, Traffic, WaitFor, WaitReport, set_aside_heads,
 };
 use crate::ticket::Ticket;
 
@@ -113,6 +113,7 @@ impl Driver {
             peers: self.peer_statuses(),
             in_sync: self.in_sync() && read.dirty.is_empty() && read.problem.is_none(),
             dirty: read.dirty,
+            problem: self.problem(),
             database_problem: read.problem,
             rejected: rejected.collect(),
             refused: self.refused_commits(),
@@ -136,6 +137,14 @@ impl Driver {
         }
     }
 
+    /// What keeps main from following, if the engine failed again and again.
+    fn problem(&self) -> Option<FoldProblem> {
+        let stalled = self.node.stalled()?;
+        let reason = self.engine_failure.clone().unwrap_or_default();
+        let commits = self.shared.texts(&stalled.commits);
+        Some(FoldProblem { reason, commits, failures: stalled.failures })
+    }
+
     fn peer_statuses(&self) -> Vec<PeerStatus> {
         let now = self.now();
         let views: std::collections::BTreeMap<PeerId, PeerView<'_>> =
@@ -146,7 +155,7 @@ impl Driver {
         let status = |peer: &PeerId| {
             let (view, known) = (views.get(peer), self.known(peer));
             let connected = view.is_some_and(|view| view.connected);
-            let in_sync = view.is_some_and(|view| view.in_sync);
+            let in_sync = view.is_some_and(|view| self.has_same_main(view));
             let seen = view.and_then(|view| view.last_seen);
             let seen_before = known.and_then(|known| known.seen_unix_ms);
             PeerStatus {
@@ -184,7 +193,7 @@ impl Driver {
             self.node.peers().filter(|view| view.connected).collect();
         self.node.is_settled()
             && !self.node.standing().is_local()
-            && connected.iter().all(|view| view.in_sync && view.other_main.is_none())
+            && connected.iter().all(|view| self.has_same_main(view))
             && (!connected.is_empty() || self.known.is_empty())
     }
 
@@ -216,6 +225,9 @@ impl Driver {
             role => {
                 return Err(PeersError::NotAdmin { role: role.map_or("stranger", Role::as_str) });
             }
+        }
+        if !self.shared.membership().has_room(&me) {
+            return Err(PeersError::Invalid(super::asked::TOO_MANY_GRANTS.into()));
         }
         if options.uses == 0 {
             return Err(PeersError::Invalid("a ticket needs at least one use".into()));
@@ -339,14 +351,15 @@ impl Driver {
     }
 
     fn check_commit(&self, commit: &CommitHash, wanted: Option<usize>) -> (bool, usize) {
-        let has = |heads: &[CommitHash]| self.have(heads, commit);
-        let here = self.node.graph().contains(commit) && self.node.is_settled();
+        // Under main, not among what main has yet to follow.
+        let here = self.have(self.node.included(), commit);
+        let has = |view: &PeerView<'_>| self.have(&view.main.included, commit);
         let views: Vec<PeerView<'_>> = self.node.peers().collect();
-        let elsewhere = views.iter().filter(|view| view.heads.is_some_and(has)).count();
+        let elsewhere = views.iter().filter(|view| has(view)).count();
         let peers = usize::from(here) + elsewhere;
         let reached = match wanted {
             Some(wanted) => peers >= wanted,
-            None => here && views.iter().all(|view| !view.connected || view.heads.is_some_and(has)),
+            None => here && views.iter().all(|view| !view.connected || has(view)),
         };
         (reached, peers)
     }
@@ -360,12 +373,21 @@ fn problem(
     known: Option<&str>,
 ) -> Option<String> {
     if in_sync && connected {
-        let other = view.is_some_and(|view| view.other_main.is_some());
-        return other.then(|| {
-            "it has the same heads and another main: its engine merges differently; run the same \
-             version of it on both"
-                .to_owned()
-        });
+        return None;
+    }
+    if let Some(view) = view.filter(|view| connected && view.in_sync && view.failing.is_none()) {
+        let text = match (view.other_main, view.main.set_aside) {
+            (Some(_), _) => {
+                "it has the same heads and another main: its engine merges differently; run the same \
+                 version of it on both"
+            }
+            (None, 0) => {
+                "it has the same heads, and its main is not known to be their fold yet: it is merging, \
+                 or waits for uncommitted changes there, or this node does"
+            }
+            (None, _) => "it set commits aside by itself, and its main is without them",
+        };
+        return Some(text.to_owned());
     }
     if let Some(failing) = view.and_then(|view| view.failing) {
         return Some(failing.to_owned());

@@ -80,7 +80,10 @@ impl Driver {
             NetEvent::Connected { peer, .. } => {
                 self.linked.insert(peer);
                 self.dialer.handle_connected(now, peer);
-                self.greet(peer);
+                // Of two processes with one key each would think that it was welcome.
+                if !self.known.get(&peer).is_some_and(|known| known.lives.is_refused(now)) {
+                    self.greet(peer);
+                }
             }
             NetEvent::Disconnected { peer } => {
                 self.linked.remove(&peer);
@@ -109,6 +112,7 @@ impl Driver {
                 .map(SocketAddr::to_string)
                 .collect(),
             grants_digest: self.shared.membership().digest(),
+            life: self.life,
         }
     }
 
@@ -141,15 +145,17 @@ impl Driver {
 
     pub(super) fn greeted(&mut self, peer: PeerId, result: Result<Hello, CallError>) {
         match result {
-            Ok(hello) => match self.check_hello(&hello) {
-                Ok(()) => {
-                    // Not sooner: one that is still joining will not be found where it is now.
-                    let seen_at = self.network.as_ref().and_then(|net| net.address_of(&peer));
-                    self.learn_addresses(peer, seen_at.as_slice());
-                    self.welcome(peer, &hello);
+            Ok(hello) => {
+                match self.check_hello(&hello).and_then(|()| self.check_life(peer, &hello)) {
+                    Ok(()) => {
+                        // Not sooner: one that is still joining will not be found where it is now.
+                        let seen_at = self.network.as_ref().and_then(|net| net.address_of(&peer));
+                        self.learn_addresses(peer, seen_at.as_slice());
+                        self.welcome(peer, &hello);
+                    }
+                    Err(reason) => self.drop_peer(peer, reason),
                 }
-                Err(reason) => self.drop_peer(peer, reason),
-            },
+            }
             // A peer that is still joining fetches on this connection and comes back as a member.
             Err(CallError::Refused(Refusal::NotAllowed(reason))) => {
                 tracing::debug!(%peer, %reason, "a peer does not take a greeting yet");
@@ -199,6 +205,23 @@ impl Driver {
                 "a peer runs another version of the engine");
         }
         Ok(())
+    }
+
+    /// Whether the hello comes from the one process that uses the peer's key. If not, all that use it are
+    /// refused for a while, so that people are told on each, and dial ever more seldom.
+    pub(super) fn check_life(&mut self, peer: PeerId, hello: &Hello) -> Result<(), String> {
+        let now = self.now();
+        let known = self.known.entry(peer).or_default();
+        if known.lives.handle_hello(now, hello.life) {
+            return Ok(());
+        }
+        let text = "two running nodes use the same key, that of this peer: a node's directory was copied; \
+                    stop one of them, and join with the other one anew";
+        known.problem = Some(text.to_owned());
+        Err(format!(
+            "the peer {peer} refuses: {text}",
+            peer = self.shared.identity.peer_id().short()
+        ))
     }
 
     /// A peer of this swarm said a good hello: in either direction the first one counts.
@@ -348,7 +371,7 @@ impl Driver {
     pub(super) fn advertise_to_all(&self) -> Result<(), PeersError> {
         let network = self.network.as_ref().ok_or(PeersError::Offline)?;
         let told = self.greeted.iter().copied().take(ADVERT_TOLD_MAX).collect();
-        let advert = Advert { heads: self.node.advert_heads(), told };
+        let advert = self.node.advert(told);
         for peer in &self.greeted {
             let (link, advert) = (network.link(*peer), advert.clone());
             tokio::spawn(async move {
@@ -396,11 +419,11 @@ impl Driver {
                     }
                     self.keep_in_mind(*peer);
                 }
-                self.node.handle_heads(now, op, Ok(reply.heads), reply.main);
+                self.node.handle_heads(now, op, Ok(reply.answer));
             }
             Err(error) => {
                 tracing::debug!(%peer, %error, "a request for heads failed");
-                self.node.handle_heads(now, op, Err(()), None);
+                self.node.handle_heads(now, op, Err(()));
             }
         }
     }

@@ -44,11 +44,11 @@ impl Driver {
         }
     }
 
-    /// Asks the neighbours at once where it is not known that they are in step. With a full view each
-    /// is asked by itself after every advert.
+    /// Asks the neighbours at once if it is not known that they are in step: none says by itself when
+    /// its main has followed.
     pub(super) fn freshen(&mut self, reply: Reply<Result<PullStarted, PeersError>>) {
-        let unsure = |view: PeerView<'_>| view.connected && !view.in_sync;
-        if self.network.is_some() && self.is_partial() && self.node.peers().any(unsure) {
+        let unsure = |view: PeerView<'_>| view.connected && !self.has_same_main(&view);
+        if self.network.is_some() && self.node.peers().any(unsure) {
             return self.start_pull(None, reply);
         }
         let commits = self.node.graph().len() as u64;
@@ -73,7 +73,7 @@ impl Driver {
             let Some(view) = views.get(peer) else { return true };
             let asked_lately = view.last_seen.is_some_and(|seen| now - seen < CONFIRM_DELAY);
             let has_it = match &commit {
-                Some(commit) => view.heads.is_some_and(|heads| self.have(heads, commit)),
+                Some(commit) => self.have(&view.main.included, commit),
                 None => self.is_in_step(view),
             };
             !view.connected && !asked_lately && !has_it
@@ -91,16 +91,22 @@ impl Driver {
         self.dial_due();
     }
 
-    /// Whether these heads include the commit.
+    /// Whether the peer has the same heads, and its main was their fold when it answered last, as this
+    /// node's main is.
+    pub(super) fn has_same_main(&self, view: &PeerView<'_>) -> bool {
+        view.in_sync && self.node.is_settled() && view.main.tip == Some(self.node.main())
+    }
+
+    /// Whether these user commits include the commit.
     pub(super) fn have(&self, heads: &[CommitHash], commit: &CommitHash) -> bool {
         heads.iter().any(|head| self.node.graph().is_ancestor(commit, head))
     }
 
-    /// Whether the peer has the same heads, by a word that is not old: it is a neighbour, or was
+    /// Whether the peer has the same heads and main, by a word that is not old: it is a neighbour, or was
     /// visited just now.
     pub(super) fn is_in_step(&self, view: &PeerView<'_>) -> bool {
         let now = self.now();
         let heard = view.last_seen.is_some_and(|seen| now - seen < ANTI_ENTROPY_INTERVAL);
-        view.in_sync && (view.connected || (self.is_partial() && heard))
+        self.has_same_main(view) && (view.connected || (self.is_partial() && heard))
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use doltswarm_core::commit::{Merge, UserCommit};
-use doltswarm_core::fold::MergeResult;
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::MERGE_TIME_MAX;
 use doltswarm_core::node::{MoveResult, OpId};
@@ -140,7 +139,10 @@ impl Driver {
         let mut unsound = None;
         let result = match result {
             Ok((result, conflicts)) => {
-                self.remember(&merge.ours, &merge.theirs, &result);
+                self.engine_failure = None;
+                if let Ok(commit) = &result {
+                    self.remember(&merge.ours, &merge.theirs, commit);
+                }
                 if conflicts > 0 {
                     self.shared.emit(SwarmEvent::ConflictsRecorded { count: conflicts });
                 }
@@ -148,6 +150,7 @@ impl Driver {
             }
             Err(error) => {
                 tracing::warn!(%error, "a merge failed; it is tried again");
+                self.engine_failure = Some(error.to_string());
                 self.mend(&error);
                 unsound = Unsound::of(error);
                 Err(())
@@ -166,8 +169,8 @@ impl Driver {
         }
     }
 
-    fn remember(&self, ours: &CommitHash, theirs: &CommitHash, result: &MergeResult) {
-        if let Err(error) = self.shared.store.remember_merge(ours, theirs, result) {
+    fn remember(&self, ours: &CommitHash, theirs: &CommitHash, commit: &CommitHash) {
+        if let Err(error) = self.shared.store.remember_merge(ours, theirs, commit) {
             tracing::warn!(%error, "a merge was not remembered; it is made again at the next start");
         }
     }
@@ -223,6 +226,7 @@ impl Driver {
         let mut unsound = None;
         let result = match outcome {
             Ok(MoveOutcome::Moved) => {
+                self.engine_failure = None;
                 self.tags.touched(Instant::now());
                 Ok(MoveResult::Moved)
             }
@@ -230,6 +234,7 @@ impl Driver {
             Ok(MoveOutcome::MainChanged(main)) => self.main_changed(main, infos),
             Err(error) => {
                 tracing::warn!(%error, "main could not be moved; it is tried again");
+                self.engine_failure = Some(error.to_string());
                 self.mend(&error);
                 unsound = Unsound::of(error);
                 Err(())

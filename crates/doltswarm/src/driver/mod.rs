@@ -36,6 +36,7 @@ use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::membership::Membership;
 use doltswarm_core::message::SignedCommit;
 use doltswarm_core::node::dialer::Dialer;
+use doltswarm_core::node::lives::Lives;
 use doltswarm_core::node::{Event, Node, NodeConfig, OpId, Output};
 use doltswarm_core::time::Time;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -49,7 +50,9 @@ pub(crate) use engine_thread::{EngineHandle, Stopped};
 pub(crate) use foreign::Refused;
 pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
 pub(crate) use intent::MergeIntents;
-pub(crate) use recover::{Recovered, recover, resolve, resolve_all, restore_graph};
+pub(crate) use recover::{
+    Recovered, recover, resolve, resolve_all, restore_graph, restore_membership,
+};
 pub(crate) use service::Service;
 pub(crate) use transfer::{fetch_chunks, roots, verify_signatures};
 
@@ -127,6 +130,8 @@ struct Known {
     addresses: Vec<std::net::SocketAddr>,
     /// Why it is not connected, for people.
     problem: Option<String>,
+    /// Its processes.
+    lives: Lives,
     /// The time of the last word from it, in milliseconds since 1970.
     seen_unix_ms: Option<u64>,
 }
@@ -138,6 +143,8 @@ pub(crate) struct Driver {
     network: Option<Network>,
     inputs: mpsc::UnboundedReceiver<Input>,
     dialer: Dialer,
+    /// A random number for the life of this process.
+    life: u64,
     known: BTreeMap<PeerId, Known>,
     /// The peers with a connection, as the network tells it.
     linked: BTreeSet<PeerId>,
@@ -156,6 +163,17 @@ pub(crate) struct Driver {
     refused: Refused,
     /// The heads that are to be on branches of their own; nothing before the core said so.
     kept: Option<Vec<CommitHash>>,
+    /// What the engine said when it last failed to merge or to move main, if nothing went well since.
+    engine_failure: Option<String>,
+}
+
+/// A random number, or the time where there is none to be had: it need only differ from other processes'.
+fn random_life() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_le_bytes(bytes),
+        Err(_) => unix_ms(),
+    }
 }
 
 /// What a driver starts with.
@@ -185,6 +203,7 @@ impl Driver {
             network,
             inputs,
             dialer: Dialer::new(&me, seed),
+            life: random_life(),
             known,
             linked: BTreeSet::new(),
             greeted: BTreeSet::new(),
@@ -198,6 +217,7 @@ impl Driver {
             holds_writes: false,
             refused,
             kept: None,
+            engine_failure: None,
             shared,
         };
         driver.size_after_collection =

@@ -7,6 +7,7 @@ use doltswarm_core::fold::MergeMemory;
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::MERGES_REMEMBERED_MAX;
+use doltswarm_core::membership::{Membership, SignedGrant};
 use doltswarm_core::node::{Node, NodeConfig, Restored};
 use doltswarm_core::sign::sign_commit;
 use doltswarm_core::time::Time;
@@ -104,7 +105,7 @@ pub(crate) async fn recover(
     // Newest first; the memory drops the oldest insertion.
     let merges = store.merges(MERGES_REMEMBERED_MAX).map_err(|e| damaged(e.to_string()))?;
     for merge in merges.into_iter().rev() {
-        memory.insert(merge.ours, merge.theirs, merge.result);
+        memory.insert(merge.ours, merge.theirs, Ok(merge.commit));
     }
     let set_aside = store.set_aside().map_err(|e| damaged(e.to_string()))?;
     Ok(Recovered { graph, memory, main, included, set_aside, refused })
@@ -148,6 +149,18 @@ pub(crate) fn restore_graph(store: &Store) -> Result<CommitGraph, OpenError> {
         graph.insert(commit).map_err(|e| damaged(format!("the node's store is damaged: {e}")))?;
     }
     Ok(graph)
+}
+
+/// Who is a member by all grants that the store has.
+pub(crate) fn restore_membership(
+    store: &Store,
+    founding: &Founding,
+) -> Result<Membership, OpenError> {
+    let grants = store.grants().map_err(|e| OpenError::Store(e.to_string()))?;
+    let decoded: Result<Vec<SignedGrant>, _> =
+        grants.iter().map(|grant| SignedGrant::decode(grant)).collect();
+    let decoded = decoded.map_err(|e| OpenError::Store(e.to_string()))?;
+    Ok(Membership::restore(founding.swarm, founding.founder, decoded))
 }
 
 /// Forgets the commits that the database does not hold, so that they are pulled again: someone has put

@@ -206,7 +206,7 @@ impl PeerService for Service {
 
     fn root(&self, from: PeerId) -> BoxFuture<'_, Result<Vec<CommitHash>, Refusal>> {
         let asked = self.ask(move |reply| Asked::Heads { from, request: None, reply });
-        Box::pin(async move { Ok(asked.await?.heads) })
+        Box::pin(async move { Ok(asked.await?.answer.page.heads) })
     }
 
     fn size(&self, _from: PeerId) -> BoxFuture<'_, Result<u64, Refusal>> {

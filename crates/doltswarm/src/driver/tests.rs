@@ -28,6 +28,7 @@ fn hello(shared: &Shared) -> Hello {
         name: "peer".into(),
         addresses: vec!["127.0.0.1:5000".into()],
         grants_digest: shared.membership().digest(),
+        life: 7,
     }
 }
 

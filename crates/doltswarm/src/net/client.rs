@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::{
     CALL_TIMEOUT, CALL_WINDOW_BYTES, COMMITS_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX,
-    FRAME_BYTES_MAX, GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, OPEN_TIMEOUT, PULL_COMMITS_MAX,
-    REPLACEMENT_WAIT, STALL_TIMEOUT,
+    FRAME_BYTES_MAX, GRANTS_LISTED_MAX, GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, OPEN_TIMEOUT,
+    PULL_COMMITS_MAX, REPLACEMENT_WAIT, STALL_TIMEOUT,
 };
 use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use hyper_util::rt::TokioIo;
@@ -167,16 +167,38 @@ impl PeerLink {
         Ok(reply)
     }
 
-    /// Asks for the peer's heads.
+    /// Asks for the peer's heads: the first page of them.
     pub async fn request_head(&self) -> Result<HeadReply, CallError> {
         self.request_head_with(HeadRequest::default()).await
     }
 
+    /// Asks for all of the peer's heads, page by page. Returns them sorted by hash, at most
+    /// `PULL_COMMITS_MAX`.
+    pub async fn request_all_heads(&self) -> Result<Vec<CommitHash>, CallError> {
+        let (mut heads, mut request) = (Vec::new(), HeadRequest::default());
+        loop {
+            let page = self.request_head_with(request).await?.answer.page;
+            let (field, max) = ("heads", PULL_COMMITS_MAX);
+            if heads.last() >= page.heads.first() && !page.heads.is_empty() {
+                return Err(CallError::Malformed(WireError::Unsorted { field }));
+            }
+            heads.extend(page.heads);
+            if heads.len() > max {
+                let got = heads.len();
+                return Err(CallError::Malformed(WireError::TooMany { field, max, got }));
+            }
+            if !page.more || heads.last().copied() == request.after {
+                return Ok(heads);
+            }
+            request.after = heads.last().copied();
+        }
+    }
+
     /// As [`PeerLink::request_head`], and says what else is wanted.
     pub async fn request_head_with(&self, request: HeadRequest) -> Result<HeadReply, CallError> {
-        let message = pb::HeadRequest { tell: request.tell };
+        let message = &wire::head_request_to(&request);
         self.attempts(|live| async move {
-            let reply = brief(syncer(live.control()).request_head(message)).await?;
+            let reply = brief(syncer(live.control()).request_head(message.clone())).await?;
             Ok(wire::head_reply_from(&reply)?)
         })
         .await
@@ -207,13 +229,25 @@ impl PeerLink {
         .await
     }
 
-    /// The grants the peer knows, each in its canonical encoding. Nothing of them is verified.
+    /// The grants the peer knows, each in its canonical encoding, at most `GRANTS_LISTED_MAX`. Nothing of
+    /// them is verified.
     pub async fn list_grants(&self) -> Result<Vec<Vec<u8>>, CallError> {
         self.attempts(|live| async move {
             let mut client = SyncerClient::new(self.bulk(&live))
                 .max_decoding_message_size(GRANTS_MESSAGE_BYTES_MAX);
-            let reply = slow(client.list_grants(pb::GrantsRequest {})).await?;
-            Ok(wire::grants_from(&reply.grants)?)
+            let mut grants = Vec::new();
+            loop {
+                let request = pb::GrantsRequest { skip: grants.len() as u64 };
+                let reply = slow(client.list_grants(request)).await?;
+                let page = wire::grants_from(&reply.grants)?;
+                if reply.more && page.is_empty() {
+                    return Err(WireError::Missing { field: "grants" }.into());
+                }
+                grants.extend(page);
+                if !reply.more || grants.len() >= GRANTS_LISTED_MAX {
+                    return Ok(grants);
+                }
+            }
         })
         .await
     }

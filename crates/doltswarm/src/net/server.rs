@@ -8,9 +8,9 @@ use doltswarm_core::limits::{
     CALL_TIMEOUT, CALL_WINDOW_BYTES, CALLS_AT_ONCE_MAX, CALLS_PER_STREAM_MAX,
     CHUNK_REPLY_BYTES_MAX, CHUNK_REQUEST_BYTES_MAX, COMMITS_MESSAGE_BYTES_MAX,
     COMMITS_PER_MESSAGE_MAX, CONTROL_MESSAGE_BYTES_MAX, DOOR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX,
-    GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, PULL_COMMITS_MAX, STALL_TIMEOUT,
+    GRANTS_MESSAGE_BYTES_MAX, GRANTS_PER_MESSAGE_MAX, HEADER_BYTES_MAX, PULL_COMMITS_MAX,
+    STALL_TIMEOUT,
 };
-use doltswarm_core::message::HeadRequest;
 use futures_util::{Stream, stream};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -158,7 +158,7 @@ impl Syncer for SyncerService {
         request: Request<pb::HeadRequest>,
     ) -> Result<Response<pb::HeadReply>, Status> {
         let call = call(&self.gate, &request, true)?;
-        let asked = HeadRequest { tell: request.get_ref().tell };
+        let asked = wire::head_request_from(request.get_ref()).map_err(guilty)?;
         let reply = call.service.request_head(call.from, asked).await;
         let reply = reply.map_err(Refusal::into_status)?;
         Ok(Response::new(wire::head_reply_to(&reply).map_err(ours)?))
@@ -197,6 +197,10 @@ impl Syncer for SyncerService {
     ) -> Result<Response<pb::GrantsReply>, Status> {
         let call = call(&self.gate, &request, true)?;
         let grants = call.service.list_grants(call.from).await.map_err(Refusal::into_status)?;
-        Ok(Response::new(pb::GrantsReply { grants: wire::grants_to(grants).map_err(ours)? }))
+        let skip = usize::try_from(request.get_ref().skip).unwrap_or(usize::MAX);
+        let count = grants.len().saturating_sub(skip);
+        let page = grants.into_iter().skip(skip).take(GRANTS_PER_MESSAGE_MAX).collect();
+        let more = count > GRANTS_PER_MESSAGE_MAX;
+        Ok(Response::new(pb::GrantsReply { grants: wire::grants_to(page).map_err(ours)?, more }))
     }
 }

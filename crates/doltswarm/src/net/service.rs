@@ -96,7 +96,7 @@ pub trait PeerService: Send + Sync + 'static {
         have: Vec<CommitHash>,
     ) -> BoxFuture<'_, Result<Vec<SignedCommit>, Refusal>>;
 
-    /// The grants this node knows, each in its canonical encoding; at most `GRANTS_MAX`.
+    /// The grants this node knows, each in its canonical encoding.
     fn list_grants(&self, from: PeerId) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Refusal>>;
 
     /// Turns the bearer of an open invitation's secret into a member. `from` is not one yet. A secret

@@ -9,9 +9,12 @@ use doltswarm_core::id::{ChunkHash, CommitHash, PeerId, SwarmId};
 use doltswarm_core::limits::{
     ADDRESS_BYTES_MAX, ADDRESSES_PER_PEER_MAX, ADVERT_TOLD_MAX, CHUNKS_PER_REQUEST_MAX,
     COMMITS_PER_MESSAGE_MAX, CONTROL_MESSAGE_BYTES_MAX, ENGINE_VERSION_BYTES_MAX, GRANT_BYTES_MAX,
-    GRANTS_MAX, HEADS_MAX, NAME_BYTES_MAX, PEER_RECORDS_MAX,
+    GRANTS_PER_MESSAGE_MAX, HEADS_PER_MESSAGE_MAX, NAME_BYTES_MAX, PEER_RECORDS_MAX,
 };
-use doltswarm_core::message::{Advert, HeadReply, Hello, PeerRecord, SignedCommit};
+use doltswarm_core::message::{
+    Advert, HeadReply, HeadRequest, HeadSet, HeadsAnswer, HeadsPage, Hello, PeerMain, PeerRecord,
+    SignedCommit,
+};
 use prost::Message;
 
 use super::pb;
@@ -156,7 +159,7 @@ pub(crate) fn bytes_of(bytes: &[u8]) -> Bytes {
 }
 
 fn commits(field: &'static str, list: &[Bytes]) -> Wire<Vec<CommitHash>> {
-    at_most(field, list.len(), HEADS_MAX)?;
+    at_most(field, list.len(), HEADS_PER_MESSAGE_MAX)?;
     list.iter().map(|bytes| commit_hash(field, bytes)).collect()
 }
 
@@ -168,10 +171,15 @@ pub(crate) fn heads(field: &'static str, list: &[Bytes]) -> Wire<Vec<CommitHash>
 }
 
 fn check_heads(field: &'static str, heads: &[CommitHash]) -> Wire<()> {
-    at_most(field, heads.len(), HEADS_MAX)?;
     if heads.is_empty() {
         return Err(WireError::Missing { field });
     }
+    check_page(field, heads)
+}
+
+/// A page of heads: sorted, each once.
+fn check_page(field: &'static str, heads: &[CommitHash]) -> Wire<()> {
+    at_most(field, heads.len(), HEADS_PER_MESSAGE_MAX)?;
     if !heads.is_sorted_by(|a, b| a < b) {
         return Err(WireError::Unsorted { field });
     }
@@ -180,7 +188,27 @@ fn check_heads(field: &'static str, heads: &[CommitHash]) -> Wire<()> {
 
 pub(crate) fn heads_to(field: &'static str, heads: &[CommitHash]) -> Wire<Vec<Bytes>> {
     check_heads(field, heads)?;
+    page_to(field, heads)
+}
+
+fn page(field: &'static str, list: &[Bytes]) -> Wire<Vec<CommitHash>> {
+    let heads = commits(field, list)?;
+    check_page(field, &heads)?;
+    Ok(heads)
+}
+
+fn page_to(field: &'static str, heads: &[CommitHash]) -> Wire<Vec<Bytes>> {
+    check_page(field, heads)?;
     Ok(heads.iter().map(|hash| bytes_of(hash.as_bytes())).collect())
+}
+
+fn set_to(set: &HeadSet) -> pb::HeadSet {
+    pb::HeadSet { count: set.count, digest: bytes_of(&set.digest) }
+}
+
+fn set(message: Option<&pb::HeadSet>) -> Wire<HeadSet> {
+    let set = message.ok_or(WireError::Missing { field: "set" })?;
+    Ok(HeadSet { count: set.count, digest: fixed("digest", &set.digest, 32, array)? })
 }
 
 /// A name for people: short, and nothing in it that a terminal would obey.
@@ -243,6 +271,7 @@ pub(crate) fn hello_to(hello: &Hello) -> Wire<pb::HelloMessage> {
         name: name("name", &hello.name, NAME_BYTES_MAX)?,
         addresses: addresses_to(&hello.addresses),
         grants_digest: bytes_of(&hello.grants_digest),
+        life: hello.life,
     })
 }
 
@@ -254,6 +283,7 @@ pub(crate) fn hello_from(message: &pb::HelloMessage) -> Wire<Hello> {
         engine_version: name("engine_version", &message.engine_version, ENGINE_VERSION_BYTES_MAX)?,
         policy: word("policy", &message.policy, ConflictPolicy::from_word)?,
         name: name("name", &message.name, NAME_BYTES_MAX)?,
+        life: message.life,
         addresses: addresses(&message.addresses)?,
         grants_digest: fixed("grants_digest", &message.grants_digest, 32, array)?,
     })
@@ -267,6 +297,7 @@ pub(crate) fn advert_to(advert: &Advert) -> Wire<pb::AdvertMessage> {
     Ok(pb::AdvertMessage {
         heads: heads_to("heads", &advert.heads)?,
         told: told.map(|peer| bytes_of(peer.as_bytes())).collect(),
+        set: Some(set_to(&advert.set)),
     })
 }
 
@@ -275,14 +306,41 @@ pub(crate) fn advert_from(message: &pb::AdvertMessage) -> Wire<Advert> {
     Ok(Advert {
         heads: heads("heads", &message.heads)?,
         told: message.told.iter().map(|bytes| peer_id("told", bytes)).collect::<Wire<_>>()?,
+        set: set(message.set.as_ref())?,
     })
+}
+
+pub(crate) fn head_request_to(request: &HeadRequest) -> pb::HeadRequest {
+    pb::HeadRequest {
+        tell: request.tell,
+        set: request.set.as_ref().map(set_to),
+        after: request.after.map(|after| bytes_of(after.as_bytes())).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn head_request_from(message: &pb::HeadRequest) -> Wire<HeadRequest> {
+    Ok(HeadRequest {
+        tell: message.tell,
+        set: message.set.as_ref().map(|message| set(Some(message))).transpose()?,
+        after: optional("after", &message.after)?,
+    })
+}
+
+/// A commit, or nothing if the field is empty.
+fn optional(field: &'static str, bytes: &[u8]) -> Wire<Option<CommitHash>> {
+    if bytes.is_empty() { Ok(None) } else { commit_hash(field, bytes).map(Some) }
 }
 
 /// What to send for a reply. The peer records are hints: as many go along as fit in the message.
 pub(crate) fn head_reply_to(reply: &HeadReply) -> Wire<pb::HeadReply> {
+    let HeadsAnswer { page, main } = &reply.answer;
     let mut message = pb::HeadReply {
-        heads: heads_to("heads", &reply.heads)?,
-        main: reply.main.map(|main| bytes_of(main.as_bytes())).unwrap_or_default(),
+        heads: page_to("heads", &page.heads)?,
+        set: Some(set_to(&page.set)),
+        more: page.more,
+        main: main.tip.map(|main| bytes_of(main.as_bytes())).unwrap_or_default(),
+        included: page_to("included", &main.included)?,
+        set_aside: main.set_aside,
         grants_digest: bytes_of(&reply.grants_digest),
         peers: Vec::new(),
     };
@@ -310,12 +368,18 @@ pub(crate) fn head_reply_from(message: &pb::HeadReply) -> Wire<HeadReply> {
             addresses: addresses(&record.addresses)?,
         })
     };
+    let page = HeadsPage {
+        set: set(message.set.as_ref())?,
+        heads: page("heads", &message.heads)?,
+        more: message.more,
+    };
+    let main = PeerMain {
+        tip: optional("main", &message.main)?,
+        included: self::page("included", &message.included)?,
+        set_aside: message.set_aside,
+    };
     Ok(HeadReply {
-        heads: heads("heads", &message.heads)?,
-        main: match message.main.is_empty() {
-            true => None,
-            false => Some(commit_hash("main", &message.main)?),
-        },
+        answer: HeadsAnswer { page, main },
         grants_digest: fixed("grants_digest", &message.grants_digest, 32, array)?,
         peers: message.peers.iter().map(record).collect::<Wire<_>>()?,
     })
@@ -327,8 +391,8 @@ pub(crate) fn commits_request_to(
     want: &[CommitHash],
     have: &[CommitHash],
 ) -> Wire<pb::CommitsRequest> {
-    at_most("want", want.len(), HEADS_MAX)?;
-    at_most("have", have.len(), HEADS_MAX)?;
+    at_most("want", want.len(), HEADS_PER_MESSAGE_MAX)?;
+    at_most("have", have.len(), HEADS_PER_MESSAGE_MAX)?;
     let list = |hashes: &[CommitHash]| hashes.iter().map(|h| bytes_of(h.as_bytes())).collect();
     Ok(pb::CommitsRequest { want: list(want), have: list(have) })
 }
@@ -373,7 +437,7 @@ pub(crate) fn commits_from(commits: &[pb::SignedCommit]) -> Wire<Vec<SignedCommi
 }
 
 pub(crate) fn grants_to(grants: Vec<Vec<u8>>) -> Wire<Vec<Bytes>> {
-    at_most("grants", grants.len(), GRANTS_MAX)?;
+    at_most("grants", grants.len(), GRANTS_PER_MESSAGE_MAX)?;
     for grant in &grants {
         no_longer("grant", grant.len(), GRANT_BYTES_MAX)?;
     }
@@ -381,7 +445,7 @@ pub(crate) fn grants_to(grants: Vec<Vec<u8>>) -> Wire<Vec<Bytes>> {
 }
 
 pub(crate) fn grants_from(list: &[Bytes]) -> Wire<Vec<Vec<u8>>> {
-    at_most("grants", list.len(), GRANTS_MAX)?;
+    at_most("grants", list.len(), GRANTS_PER_MESSAGE_MAX)?;
     let grant = |bytes: &Bytes| {
         no_longer("grant", bytes.len(), GRANT_BYTES_MAX)?;
         Ok(bytes.to_vec())

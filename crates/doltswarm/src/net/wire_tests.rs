@@ -36,8 +36,15 @@ fn hello() -> impl Strategy<Value = Hello> {
     let engine = prop_oneof![Just(EngineKind::DoltLite), Just(EngineKind::Dolt)];
     let texts = ("[ -~äß]{0,30}", "[0-9.]{0,12}");
     let digests = (any::<[u8; 32]>(), any::<[u8; 32]>());
-    (any::<u32>(), digests, engine, policy, texts, address_list()).prop_map(
-        |(protocol, (swarm, grants_digest), engine, policy, (name, engine_version), addresses)| {
+    ((any::<u32>(), any::<u64>()), digests, engine, policy, texts, address_list()).prop_map(
+        |(
+            (protocol, life),
+            (swarm, grants_digest),
+            engine,
+            policy,
+            (name, engine_version),
+            addresses,
+        )| {
             Hello {
                 protocol,
                 swarm: SwarmId::from_bytes(swarm),
@@ -47,6 +54,7 @@ fn hello() -> impl Strategy<Value = Hello> {
                 name,
                 addresses,
                 grants_digest,
+                life,
             }
         },
     )
@@ -55,11 +63,13 @@ fn hello() -> impl Strategy<Value = Hello> {
 fn head_reply() -> impl Strategy<Value = HeadReply> {
     let record = (any::<[u8; 32]>(), address_list())
         .prop_map(|(peer, addresses)| PeerRecord { peer: PeerId::from_bytes(peer), addresses });
-    let main = proptest::option::of(any::<[u8; 20]>());
+    let main = proptest::option::of(any::<[u8; 20]>().prop_map(CommitHash::from_bytes));
     (commit_ids(), main, any::<[u8; 32]>(), vec(record, 0..20)).prop_map(
-        |(heads, main, grants_digest, peers)| HeadReply {
-            heads,
-            main: main.map(CommitHash::from_bytes),
+        |(heads, tip, grants_digest, peers)| HeadReply {
+            answer: HeadsAnswer {
+                main: PeerMain { tip, included: heads.clone(), set_aside: heads.len() as u64 },
+                page: HeadsPage { set: HeadSet::of(&heads), more: heads.len() > 9, heads },
+            },
             grants_digest,
             peers,
         },
@@ -94,7 +104,12 @@ proptest! {
 
     #[test]
     fn heads_round_trip(heads in commit_ids(), told in peer_ids(20), reply in head_reply()) {
-        let advert = Advert { heads, told };
+        let request = HeadRequest {
+            tell: told.len() > 9, set: Some(HeadSet::of(&heads)), after: heads.first().copied(),
+        };
+        let message = travelled(&head_request_to(&request));
+        prop_assert_eq!(head_request_from(&message).unwrap(), request);
+        let advert = Advert::of_all(heads, told);
         let message = travelled(&advert_to(&advert).unwrap());
         prop_assert_eq!(advert_from(&message).unwrap(), advert);
         let message = travelled(&head_reply_to(&reply).unwrap());
@@ -112,7 +127,7 @@ proptest! {
         prop_assert_eq!(commits_request_from(&message).unwrap(), (want, have));
         let message = travelled(&commits_reply_to(&commits));
         prop_assert_eq!(commits_reply_from(&message).unwrap(), commits);
-        let message = pb::GrantsReply { grants: grants_to(grants.clone()).unwrap() };
+        let message = pb::GrantsReply { grants: grants_to(grants.clone()).unwrap(), more: true };
         prop_assert_eq!(grants_from(&travelled(&message).grants).unwrap(), grants);
     }
 
@@ -171,6 +186,7 @@ proptest! {
             vec![pb::AdvertMessage {
                 heads: fields.clone(),
                 told: fields.clone(),
+                set: Some(pb::HeadSet { count: 1, digest: field(2) }),
             }];
         adverts.extend(pb::AdvertMessage::decode(bytes.clone()));
         for advert in adverts.iter().filter_map(|advert| advert_from(advert).ok()) {
@@ -179,6 +195,7 @@ proptest! {
         let record = pb::PeerRecord { peer: field(1), addresses: vec![text.clone()] };
         let reply = pb::HeadReply {
             heads: fields.clone(), main: field(0), grants_digest: field(2), peers: vec![record],
+            ..pb::HeadReply::default()
         };
         let _ = head_reply_from(&reply);
         let commit = pb::SignedCommit { hash: field(0), signer: field(1), signature: field(2) };
@@ -186,6 +203,7 @@ proptest! {
         let _ = chunk_hash("hash", &field(3));
         let _ = address(&text);
 
+        let _ = pb::HeadRequest::decode(bytes.clone()).map(|m| head_request_from(&m));
         let _ = pb::HeadReply::decode(bytes.clone()).map(|m| head_reply_from(&m));
         let _ = pb::CommitsRequest::decode(bytes.clone()).map(|m| commits_request_from(&m));
         let _ = pb::CommitsReply::decode(bytes.clone()).map(|m| commits_reply_from(&m));
@@ -203,9 +221,9 @@ proptest! {
 fn the_largest_messages_of_each_kind_fit_their_limits() {
     use doltswarm_core::limits::{
         CHUNK_REPLY_BYTES_MAX, CHUNK_REQUEST_BYTES_MAX, COMMITS_MESSAGE_BYTES_MAX,
-        GRANTS_MESSAGE_BYTES_MAX,
+        GRANTS_MESSAGE_BYTES_MAX, PEER_RECORDS_SHARED,
     };
-    let heads: Vec<_> = (0..HEADS_MAX as u32)
+    let heads: Vec<_> = (0..HEADS_PER_MESSAGE_MAX as u32)
         .map(|number| {
             let mut bytes = [0; 20];
             bytes[..4].copy_from_slice(&number.to_be_bytes());
@@ -213,7 +231,7 @@ fn the_largest_messages_of_each_kind_fit_their_limits() {
         })
         .collect();
     let told = vec![PeerId::from_bytes([1; 32]); 2 * ADVERT_TOLD_MAX];
-    let advert = advert_to(&Advert { heads: heads.clone(), told }).unwrap();
+    let advert = advert_to(&Advert::of_all(heads.clone(), told)).unwrap();
     assert!(advert.encoded_len() <= CONTROL_MESSAGE_BYTES_MAX);
     assert_eq!(advert_from(&advert).unwrap().told.len(), ADVERT_TOLD_MAX);
 
@@ -224,23 +242,25 @@ fn the_largest_messages_of_each_kind_fit_their_limits() {
     let long = format!("{}:65535", "h".repeat(ADDRESS_BYTES_MAX - 6));
     let peer = PeerId::from_bytes([2; 32]);
     let record = PeerRecord { peer, addresses: vec![long; 20] };
-    let reply = HeadReply {
-        heads: heads.clone(),
-        main: Some(heads[0]),
-        grants_digest: [0; 32],
-        peers: vec![record; 2 * PEER_RECORDS_MAX],
-    };
+    let mut answer = HeadsAnswer::of_all(heads.clone(), Some(heads[0]));
+    answer.main.included.clone_from(&heads);
+    let reply =
+        HeadReply { answer, grants_digest: [0; 32], peers: vec![record; 2 * PEER_RECORDS_MAX] };
     let message = head_reply_to(&reply).unwrap();
     assert!(message.encoded_len() <= CONTROL_MESSAGE_BYTES_MAX);
     let read = head_reply_from(&message).unwrap();
-    assert!((10..PEER_RECORDS_MAX).contains(&read.peers.len()), "{}", read.peers.len());
+    assert!(
+        (PEER_RECORDS_SHARED..PEER_RECORDS_MAX).contains(&read.peers.len()),
+        "{}",
+        read.peers.len()
+    );
     assert_eq!(read.peers[0].addresses.len(), ADDRESSES_PER_PEER_MAX);
 
     let commit = SignedCommit { hash: heads[0], signer: peer, signature: [9; 64] };
     let commits = commits_reply_to(&vec![commit; COMMITS_PER_MESSAGE_MAX]);
     assert!(commits.encoded_len() <= COMMITS_MESSAGE_BYTES_MAX);
 
-    let grants = grants_to(vec![vec![1; GRANT_BYTES_MAX]; GRANTS_MAX]).unwrap();
+    let grants = grants_to(vec![vec![1; GRANT_BYTES_MAX]; GRANTS_PER_MESSAGE_MAX]).unwrap();
     let reply = pb::JoinReply { grants, ..Default::default() };
     assert!(reply.encoded_len() + 2_000 <= GRANTS_MESSAGE_BYTES_MAX);
 

@@ -10,7 +10,7 @@ use doltswarm_core::limits;
 use doltswarm_core::message::SignedCommit;
 
 use super::error::StoreError;
-use super::{Invite, MergeResult, PeerEntry};
+use super::{Invite, PeerEntry};
 
 /// Takes a record apart; every error names the record.
 struct Reader<'a> {
@@ -92,17 +92,9 @@ pub(super) fn encode_commit(
     commit: &UserCommit,
     signature: &[u8; 64],
 ) -> Result<Vec<u8>, StoreError> {
-    let count = u16::try_from(commit.builds_on.len())
-        .ok()
-        .filter(|_| commit.builds_on.len() <= limits::HEADS_MAX)
-        .ok_or_else(|| {
-            StoreError::invalid(format!(
-                "commit {} builds on {} commits, the most is {}",
-                commit.hash,
-                commit.builds_on.len(),
-                limits::HEADS_MAX
-            ))
-        })?;
+    let count = u32::try_from(commit.builds_on.len()).map_err(|_| {
+        StoreError::invalid(format!("commit {} builds on more than a number counts", commit.hash))
+    })?;
     if !commit.builds_on.is_sorted_by(|a, b| a < b) {
         return Err(StoreError::invalid(format!(
             "what commit {} builds on is not sorted, or named twice",
@@ -125,18 +117,26 @@ pub(super) fn encode_commit(
 }
 
 pub(super) fn decode_commit(bytes: &[u8]) -> Result<(UserCommit, SignedCommit), StoreError> {
+    decode_commit_with(bytes, |reader| Ok(usize::try_from(reader.u32()?).unwrap_or(usize::MAX)))
+}
+
+/// A commit of the format before, whose count has 2 bytes.
+pub(super) fn decode_commit_before(bytes: &[u8]) -> Result<(UserCommit, SignedCommit), StoreError> {
+    decode_commit_with(bytes, |reader| reader.u16().map(usize::from))
+}
+
+fn decode_commit_with(
+    bytes: &[u8],
+    count: impl FnOnce(&mut Reader<'_>) -> Result<usize, StoreError>,
+) -> Result<(UserCommit, SignedCommit), StoreError> {
     let mut reader = Reader::new("commit", bytes);
     let hash = CommitHash::from_bytes(reader.array()?);
     let signer = PeerId::from_bytes(reader.array()?);
     let signature = reader.array()?;
-    let count = usize::from(reader.u16()?);
-    if count > limits::HEADS_MAX {
-        return Err(reader.wrong("builds on too many commits"));
-    }
-    let mut builds_on = Vec::with_capacity(count);
-    for _ in 0..count {
-        builds_on.push(CommitHash::from_bytes(reader.array()?));
-    }
+    let count = count(&mut reader)?;
+    let parents = reader.take(count.saturating_mul(CommitHash::BYTES))?;
+    let hashes = parents.chunks_exact(CommitHash::BYTES).filter_map(CommitHash::from_slice);
+    let builds_on: Vec<CommitHash> = hashes.collect();
     let made_on = match reader.byte()? {
         0 => None,
         1 => Some(CommitHash::from_bytes(reader.array()?)),
@@ -150,32 +150,18 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<(UserCommit, SignedCommit), 
     Ok((UserCommit { hash, builds_on, made_on, signer }, signed))
 }
 
-/// Merge: sequence, tag, then the commit or the reason. The pair is the key.
-pub(super) fn encode_merge(sequence: u64, result: &MergeResult) -> Result<Vec<u8>, StoreError> {
+/// Merge: sequence, commit. The pair is the key.
+pub(super) fn encode_merge(sequence: u64, commit: &CommitHash) -> Vec<u8> {
     let mut out = sequence.to_le_bytes().to_vec();
-    match result {
-        Ok(commit) => {
-            out.push(0);
-            out.extend(commit.as_bytes());
-        }
-        Err(reason) => {
-            out.push(1);
-            put_text(&mut out, reason, limits::REASON_BYTES_MAX, "the reason of a merge")?;
-        }
-    }
-    Ok(out)
+    out.extend(commit.as_bytes());
+    out
 }
 
-pub(super) fn decode_merge(bytes: &[u8]) -> Result<(u64, MergeResult), StoreError> {
+pub(super) fn decode_merge(bytes: &[u8]) -> Result<(u64, CommitHash), StoreError> {
     let mut reader = Reader::new("merge", bytes);
-    let sequence = reader.u64()?;
-    let result = match reader.byte()? {
-        0 => Ok(CommitHash::from_bytes(reader.array()?)),
-        1 => Err(reader.text(limits::REASON_BYTES_MAX)?),
-        _ => return Err(reader.wrong("has an unknown tag")),
-    };
+    let (sequence, commit) = (reader.u64()?, CommitHash::from_bytes(reader.array()?));
     reader.end()?;
-    Ok((sequence, result))
+    Ok((sequence, commit))
 }
 
 /// Peer: last seen, name, count, addresses. The peer is the key.

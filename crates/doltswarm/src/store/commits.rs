@@ -63,6 +63,29 @@ pub(super) fn write(txn: &WriteTransaction, records: &[Record]) -> Result<(), St
     Ok(())
 }
 
+/// Rewrites the commits of the format before in this one's.
+pub(super) fn upgrade(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut commits = txn.open_table(COMMITS).map_err(failed)?;
+    let mut next = 0;
+    // One at a time, so that a long history needs no memory.
+    loop {
+        let Some((sequence, record)) = first_from(&commits, next)? else { return Ok(()) };
+        commits.insert(sequence, record.as_slice()).map_err(failed)?;
+        next = codec::next_sequence(Some(sequence))?;
+    }
+}
+
+/// The first commit from this number on, encoded anew.
+fn first_from(
+    commits: &impl ReadableTable<u64, &'static [u8]>,
+    begin: u64,
+) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    let Some(entry) = commits.range(begin..).map_err(failed)?.next() else { return Ok(None) };
+    let (sequence, bytes) = entry.map_err(failed)?;
+    let (commit, signed) = codec::decode_commit_before(bytes.value())?;
+    Ok(Some((sequence.value(), codec::encode_commit(&commit, &signed.signature)?)))
+}
+
 fn not_parents_first(commit: &UserCommit, parent: &CommitHash) -> StoreError {
     StoreError::invalid(format!(
         "commit {} builds on {parent}, which has to be added first",
@@ -251,6 +274,32 @@ impl Store {
         })?;
         Ok(found)
     }
+}
+
+/// Rewrites the commits in the format before.
+#[cfg(test)]
+pub(super) fn downgrade_for_test(store: &Store) {
+    let records = store.read(|txn| {
+        let table = txn.open_table(COMMITS).map_err(failed)?;
+        let all = table.iter().map_err(failed)?.map(|entry| {
+            let (sequence, bytes) = entry.map_err(failed)?;
+            let (commit, _) = codec::decode_commit(bytes.value())?;
+            let mut record = bytes.value().to_vec();
+            // The count comes after hash, signer and signature; its upper bytes are zero.
+            record.drain(118..120);
+            assert_eq!(usize::from(record[116]), commit.builds_on.len());
+            Ok((sequence.value(), record))
+        });
+        all.collect::<Result<Vec<_>, StoreError>>()
+    });
+    let put = |txn: &WriteTransaction| {
+        let mut table = txn.open_table(COMMITS).map_err(failed)?;
+        for (sequence, record) in records.expect("read") {
+            table.insert(sequence, record.as_slice()).map_err(failed)?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    store.write("downgrade", put).expect("downgrade");
 }
 
 /// Writes records in any order behind the store's back.

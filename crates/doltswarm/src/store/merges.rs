@@ -15,9 +15,6 @@ const MERGES: TableDefinition<&[u8; PAIR_BYTES], &[u8]> = TableDefinition::new("
 /// In the order they were remembered.
 const MERGE_ORDER: TableDefinition<u64, &[u8; PAIR_BYTES]> = TableDefinition::new("merge_order");
 
-/// The merge commit, or why there is none.
-pub type MergeResult = Result<CommitHash, String>;
-
 /// A merge and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RememberedMerge {
@@ -25,8 +22,8 @@ pub struct RememberedMerge {
     pub ours: CommitHash,
     /// The commit merged.
     pub theirs: CommitHash,
-    /// What came of it.
-    pub result: MergeResult,
+    /// The merge commit.
+    pub commit: CommitHash,
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
@@ -63,7 +60,7 @@ pub(super) fn write(txn: &WriteTransaction, merges: &[RememberedMerge]) -> Resul
     for merge in merges {
         let next = codec::next_sequence(last)?;
         let key = pair(&merge.ours, &merge.theirs);
-        let record = codec::encode_merge(next, &merge.result)?;
+        let record = codec::encode_merge(next, &merge.commit);
         let replaced = by_pair.insert(&key, record.as_slice()).map_err(failed)?;
         if let Some(replaced) = replaced {
             let (sequence, _) = codec::decode_merge(replaced.value())?;
@@ -87,22 +84,18 @@ pub(super) fn clear(txn: &WriteTransaction) -> Result<(), StoreError> {
 }
 
 impl Store {
-    /// Remembers what came of merging `theirs` into `ours`.
+    /// Remembers the commit that merging `theirs` into `ours` made. That a merge is impossible is not
+    /// remembered: a restart finds out again.
     ///
     /// It waits in memory for the next durable call or [`Self::flush`]: this is only a cache, and a
-    /// merge that is forgotten is made again, to the same bytes. A reason longer than
-    /// [`limits::REASON_BYTES_MAX`] is not remembered, because a shortened one would differ from
-    /// that of other peers.
+    /// merge that is forgotten is made again, to the same bytes.
     pub fn remember_merge(
         &self,
         ours: &CommitHash,
         theirs: &CommitHash,
-        result: &MergeResult,
+        commit: &CommitHash,
     ) -> Result<(), StoreError> {
-        if result.as_ref().is_err_and(|reason| reason.len() > limits::REASON_BYTES_MAX) {
-            return Ok(());
-        }
-        let merge = RememberedMerge { ours: *ours, theirs: *theirs, result: result.clone() };
+        let merge = RememberedMerge { ours: *ours, theirs: *theirs, commit: *commit };
         // Bounded also while the disk is full: then this one is not remembered.
         if self.pending().merges.len() >= limits::STORE_PENDING_MAX {
             self.flush()?;
@@ -132,8 +125,8 @@ impl Store {
                 let decoded =
                     record.map(|record| codec::decode_merge(record.value())).transpose()?;
                 match decoded {
-                    Some((at, result)) if at == sequence.value() => {
-                        merges.push(RememberedMerge { ours, theirs, result });
+                    Some((at, commit)) if at == sequence.value() => {
+                        merges.push(RememberedMerge { ours, theirs, commit });
                     }
                     _ => {
                         return Err(StoreError::corrupt(format!(

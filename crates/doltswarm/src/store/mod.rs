@@ -33,7 +33,7 @@ mod upgrade;
 
 pub use error::{RedeemError, StoreError};
 pub use invites::Invite;
-pub use merges::{MergeResult, RememberedMerge};
+pub use merges::RememberedMerge;
 pub use peers::PeerEntry;
 
 /// The store's file in the node's directory.

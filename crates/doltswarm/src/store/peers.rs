@@ -117,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] where one is too large or there would be too many.
+    /// [`StoreError::Invalid`] if one is too large.
     pub fn add_grants(&self, grants: &[Vec<u8>]) -> Result<(), StoreError> {
         if let Some(large) = grants.iter().find(|grant| grant.len() > limits::GRANT_BYTES_MAX) {
             return Err(StoreError::invalid(format!(
@@ -130,12 +130,6 @@ impl Store {
             let mut table = txn.open_table(GRANTS).map_err(failed)?;
             for grant in grants {
                 table.insert(blake3::hash(grant).as_bytes(), grant.as_slice()).map_err(failed)?;
-            }
-            if table.len().map_err(failed)? > limits::GRANTS_MAX as u64 {
-                return Err(StoreError::invalid(format!(
-                    "the swarm would have more than {} grants",
-                    limits::GRANTS_MAX
-                )));
             }
             Ok(())
         })

@@ -5,7 +5,7 @@
 use redb::Database;
 
 use super::error::StoreError;
-use super::{FORMAT_VERSION_BEFORE, aside, begin_read, merges, meta};
+use super::{FORMAT_VERSION_BEFORE, aside, begin_read, commits, merges, meta};
 
 /// Rewrites a store of the format before this one; does nothing to any other.
 pub(super) fn upgrade(db: &Database) -> Result<(), StoreError> {
@@ -15,6 +15,7 @@ pub(super) fn upgrade(db: &Database) -> Result<(), StoreError> {
     let failed = |error: redb::Error| StoreError::from_redb("bring its file up to date", error);
     let txn = db.begin_write().map_err(|error| failed(error.into()))?;
     aside::create_tables(&txn)?;
+    commits::upgrade(&txn)?;
     // They may say that a merge is impossible because an engine failed once.
     merges::clear(&txn)?;
     meta::write_version(&txn)?;

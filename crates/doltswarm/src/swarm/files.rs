@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use doltswarm_core::graph::{CommitGraph, Standing};
-use doltswarm_core::membership::{Member, Membership, Role, SignedGrant};
+use doltswarm_core::membership::{Member, Membership, Role};
 
 use super::layout::Layout;
 use super::open::store_error;
@@ -12,7 +12,7 @@ use super::{
     set_aside_heads,
 };
 use crate::config::Config;
-use crate::driver::{restore_graph, time_of_day, unix_ms};
+use crate::driver::{restore_graph, restore_membership, time_of_day, unix_ms};
 use crate::identity::Identity;
 use crate::store::{Founding, PeerEntry, Store};
 
@@ -45,12 +45,7 @@ impl NodeFiles {
         let identity = Identity::load(dir).map_err(|error| OpenError::Key(error.to_string()))?;
         let store = Store::open(dir).map_err(store_error)?;
         let founding = store.founding().clone();
-        let mut membership = Membership::new(founding.swarm, founding.founder);
-        for grant in store.grants().map_err(store_error)? {
-            let grant = SignedGrant::decode(&grant).map_err(|e| OpenError::Store(e.to_string()))?;
-            // A grant that was good when it was kept is good now.
-            let _ = membership.add(grant);
-        }
+        let membership = restore_membership(&store, &founding)?;
         let (graph, peers) = (restore_graph(&store)?, store.peers().map_err(store_error)?);
         let standing = Standing::new(&graph, store.set_aside().map_err(store_error)?);
         Ok(Self { name: config.name, identity, founding, graph, standing, membership, peers })
@@ -76,6 +71,7 @@ impl NodeFiles {
             conflicts: ConflictCounts::default(),
             peers: self.peers(),
             dirty: Vec::new(),
+            problem: None,
             database_problem: Some(DatabaseProblem { since: time_of_day(), reason }),
             in_sync: false,
             rejected: Vec::new(),

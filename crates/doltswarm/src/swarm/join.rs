@@ -8,7 +8,7 @@ use std::sync::Arc;
 use doltswarm_core::commit::{EngineKind, UserCommit};
 use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{ChunkHash, CommitHash, SwarmId};
-use doltswarm_core::limits::HEADS_MAX;
+use doltswarm_core::limits::HEADS_PER_MESSAGE_MAX;
 use doltswarm_core::membership::{Membership, SignedGrant};
 use doltswarm_core::message::SignedCommit;
 use doltswarm_core::walk::Found;
@@ -133,7 +133,7 @@ impl Join<'_> {
         let peer = self.ticket.inviter;
         (self.progress)(JoinProgress::Connecting { peer });
         let answer = self.knock().await?;
-        let (founding, membership) = self.check_answer(&answer)?;
+        let (founding, mut membership) = self.check_answer(&answer)?;
         self.door.admit(membership.clone());
         (self.progress)(JoinProgress::Admitted);
         self.network
@@ -141,9 +141,17 @@ impl Join<'_> {
             .await
             .map_err(|error| self.unreachable(&error.to_string()))?;
         let link = self.network.link(peer);
-        let heads = link.request_head().await.map_err(interrupted)?.heads;
-        if heads.is_empty() || heads.len() > HEADS_MAX {
-            return Err(JoinError::PeerMisbehaved(format!("it names {} heads", heads.len())));
+        if membership.digest() != answer.hello.grants_digest {
+            // There are more than the answer holds, and commits that other members signed.
+            for bytes in link.list_grants().await.map_err(interrupted)? {
+                let grant = SignedGrant::decode(&bytes)
+                    .map_err(|error| JoinError::PeerMisbehaved(error.to_string()))?;
+                let _ = membership.add(grant);
+            }
+        }
+        let heads = link.request_all_heads().await.map_err(interrupted)?;
+        if heads.is_empty() {
+            return Err(JoinError::PeerMisbehaved("it names no heads".into()));
         }
         let signatures = self.signatures(&link, &founding, &membership, &heads).await?;
         let staging = self.fetch(&link, &roots(&heads, &signatures)).await?;
@@ -220,7 +228,12 @@ impl Join<'_> {
         membership: &Membership,
         heads: &[CommitHash],
     ) -> Result<BTreeMap<CommitHash, SignedCommit>, JoinError> {
-        let signed = link.list_commits(heads, &[]).await.map_err(interrupted)?;
+        let (mut signed, mut had): (Vec<SignedCommit>, &[CommitHash]) = (Vec::new(), &[]);
+        for heads in heads.chunks(HEADS_PER_MESSAGE_MAX) {
+            signed.extend(link.list_commits(heads, had).await.map_err(interrupted)?);
+            // What lies under these is here now; nearly all of history does.
+            had = heads;
+        }
         (self.progress)(JoinProgress::Verifying { commits: signed.len() as u64 });
         let (swarm, membership) = (founding.swarm, membership.clone());
         // A long history is seconds of work for one core.

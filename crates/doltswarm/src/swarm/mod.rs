@@ -47,9 +47,9 @@ pub use options::{
 };
 pub use origin::{ConflictOrigin, ConflictSide};
 pub use report::{
-    Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, LogEntry, MemberReport,
-    ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport, SetAsideHead,
-    Status, TableDiffReport, Traffic, WaitReport,
+    Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, FoldProblem, LogEntry,
+    MemberReport, ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport,
+    SetAsideHead, Status, TableDiffReport, Traffic, WaitReport,
 };
 pub use resolve::{ConflictSelection, Keep, ResolveReport};
 pub use watch::{EventStream, TableChange, TableWatch};

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use doltswarm_core::id::{PeerId, SwarmId};
 use doltswarm_core::limits::{EVENTS_BUFFERED_MAX, NAME_BYTES_MAX, SETTLE_AT_OPEN_TIMEOUT};
-use doltswarm_core::membership::{Membership, SignedGrant};
+use doltswarm_core::membership::Membership;
 use doltswarm_core::sign::sign_commit;
 use doltswarm_core::walk::Found;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -19,6 +19,7 @@ use super::{DoltServer, InitOptions, Inner, OpenError, OpenOptions, Running, Swa
 use crate::config::{Config, ConfigError, DoltConfig};
 use crate::driver::{
     Absence, Driver, DriverParts, EngineHandle, MergeIntents, Service, Shared, Stopped, recover,
+    restore_membership,
 };
 use crate::engine::{ChunkReader, CommitMeta, Engine, EngineError};
 use crate::identity::{Identity, IdentityError};
@@ -275,7 +276,7 @@ impl Parts {
     /// Opens the database, where this node is a member.
     fn open(&self, database: &Database, dir: &Path) -> Result<Opened, OpenError> {
         let me = self.identity.peer_id();
-        let membership = self.membership()?;
+        let membership = restore_membership(&self.store, &self.founding)?;
         if !membership.is_member(&me) {
             let text = format!(
                 "{} is the key of {}, who is no member of this swarm: put back the node's own key",
@@ -288,16 +289,6 @@ impl Parts {
         let chunks = engine.chunks().map_err(|error| database.failed(error))?;
         database.claim(engine.as_mut(), &me)?;
         Ok(Opened { version: engine.version(), engine, chunks, membership })
-    }
-
-    fn membership(&self) -> Result<Membership, OpenError> {
-        let mut membership = Membership::new(self.founding.swarm, self.founding.founder);
-        for grant in self.store.grants().map_err(store_error)? {
-            let grant = SignedGrant::decode(&grant).map_err(|e| OpenError::Store(e.to_string()))?;
-            // A grant that was good when it was kept is good now.
-            let _ = membership.add(grant);
-        }
-        Ok(membership)
     }
 
     async fn assemble(

@@ -34,6 +34,9 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The tables in which another program left uncommitted changes, sorted.
     pub dirty: Vec<String>,
+    /// What keeps main from following the heads, if the engine failed several times in a row. It is
+    /// tried again and again.
+    pub problem: Option<FoldProblem>,
     /// Why the database could not be asked; null where it answers. Where it could not, `state` is
     /// empty, `dirty` and `conflicts` are unknown and empty, and the rest is what the node knows by
     /// itself.
@@ -81,6 +84,17 @@ pub struct DatabaseProblem {
     pub since: String,
     /// What is wrong.
     pub reason: String,
+}
+
+/// A merge or a move of main that fails again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FoldProblem {
+    /// What the engine says.
+    pub reason: String,
+    /// The commits that it is about: the two sides of a merge, or where main is and where it belongs.
+    pub commits: Vec<String>,
+    /// How often in a row it failed.
+    pub failures: u32,
 }
 
 /// A head that the fold could not include.

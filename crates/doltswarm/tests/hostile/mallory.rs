@@ -8,7 +8,7 @@ use doltswarm::core::commit::EngineKind;
 use doltswarm::core::id::{ChunkHash, CommitHash, PeerId};
 use doltswarm::core::membership::{Membership, SignedGrant};
 use doltswarm::core::message::{
-    Advert, AdvertReply, HeadReply, HeadRequest, Hello, PROTOCOL_VERSION, SignedCommit,
+    Advert, AdvertReply, HeadReply, HeadRequest, HeadsAnswer, Hello, PROTOCOL_VERSION, SignedCommit,
 };
 use doltswarm::core::sign::sign_commit;
 use doltswarm::engine::{
@@ -83,6 +83,7 @@ impl Mallory {
             name: "mallory".into(),
             addresses: Vec::new(),
             grants_digest: members.digest(),
+            life: 7,
         };
         let heads = vec![head];
         let commits = commits.into_iter().flatten().collect();
@@ -146,7 +147,7 @@ impl Mallory {
             (words.hello.clone(), words.heads.clone())
         };
         link.hello(&hello).await.expect("a good hello");
-        link.advertise_head(&Advert { heads, told: Vec::new() }).await.expect("it is heard");
+        link.advertise_head(&Advert::of_all(heads, Vec::new())).await.expect("it is heard");
     }
 
     pub(crate) fn id(&self) -> String {
@@ -197,8 +198,7 @@ impl PeerService for Lies {
 
     fn request_head(&self, _: PeerId, _: HeadRequest) -> BoxFuture<'_, Result<HeadReply, Refusal>> {
         answer(self.words(|words| HeadReply {
-            heads: words.heads.clone(),
-            main: words.main,
+            answer: HeadsAnswer::of_all(words.heads.clone(), words.main),
             grants_digest: words.hello.grants_digest,
             peers: Vec::new(),
         }))

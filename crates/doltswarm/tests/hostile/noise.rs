@@ -1,7 +1,7 @@
 //! Too much of everything: the honest stay reachable.
 
 use doltswarm::core::id::CommitHash;
-use doltswarm::core::limits::HEADS_MAX;
+use doltswarm::core::limits::HEADS_PER_MESSAGE_MAX;
 use doltswarm::core::message::Advert;
 
 use crate::mallory::Mallory;
@@ -27,14 +27,14 @@ async fn endless_adverts_of_invented_heads_drown_nobody() {
     let b = home_b.join(&a, "b").await;
     let mallory = Mallory::join(home_m, &a).await;
     in_step(&[&a, &b]).await;
-    mallory.say(&invented(0, HEADS_MAX), &[]);
+    mallory.say(&invented(0, HEADS_PER_MESSAGE_MAX), &[]);
     mallory.advertise(&a).await;
     let link = mallory.network.link(a.peer_id());
     let shouting = tokio::spawn(async move {
         for round in 1.. {
-            let heads = invented(round, HEADS_MAX);
+            let heads = invented(round, HEADS_PER_MESSAGE_MAX);
             // Whether it is taken or refused: the next one comes.
-            let _ = link.advertise_head(&Advert { heads, told: Vec::new() }).await;
+            let _ = link.advertise_head(&Advert::of_all(heads, Vec::new())).await;
         }
     });
     for id in 0..20 {

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use doltswarm::core::commit::ConflictPolicy;
 use doltswarm::core::id::PeerId;
-use doltswarm::core::limits::{COMMITS_PER_MESSAGE_MAX, GRANT_BYTES_MAX, GRANTS_MAX, HEADS_MAX};
+use doltswarm::core::limits::{
+    COMMITS_PER_MESSAGE_MAX, GRANT_BYTES_MAX, GRANTS_PER_MESSAGE_MAX, HEADS_PER_MESSAGE_MAX,
+};
 use doltswarm::core::message::{Advert, HeadRequest, SignedCommit};
 use doltswarm::net::{CallError, Fault, Refusal, WireError};
 
@@ -32,10 +34,10 @@ async fn hello_tells_both_sides_and_a_mismatch_names_both_values() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn adverts_go_both_ways_on_one_connection() {
     let (a, b) = connected().await;
-    let mut heads: Vec<_> = (1..=HEADS_MAX as u32).map(commit).collect();
+    let mut heads: Vec<_> = (1..=HEADS_PER_MESSAGE_MAX as u32).map(commit).collect();
     heads.sort();
-    let many = Advert { heads, told: vec![a.id, b.id] };
-    let one = Advert { heads: vec![commit(5)], told: Vec::new() };
+    let many = Advert::of_all(heads, vec![a.id, b.id]);
+    let one = Advert::of_all(vec![commit(5)], Vec::new());
     assert!(!a.net.link(b.id).advertise_head(&many).await.unwrap().duplicate);
     assert!(!b.net.link(a.id).advertise_head(&one).await.unwrap().duplicate);
     assert_eq!(*b.node.adverts.lock().unwrap(), vec![(a.id, many)]);
@@ -50,11 +52,11 @@ async fn adverts_go_both_ways_on_one_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_says_which_links_carry_adverts_travels() {
     let (a, b) = connected().await;
-    let advert = Advert { heads: vec![commit(5)], told: Vec::new() };
+    let advert = Advert::of_all(vec![commit(5)], Vec::new());
     let link = a.net.link(b.id);
     assert!(!link.advertise_head(&advert).await.unwrap().duplicate);
     assert!(link.advertise_head(&advert).await.unwrap().duplicate);
-    link.request_head_with(HeadRequest { tell: true }).await.unwrap();
+    link.request_head_with(HeadRequest { tell: true, ..HeadRequest::default() }).await.unwrap();
     link.request_head().await.unwrap();
     let told: Vec<bool> = b.node.requests.lock().unwrap().iter().map(|r| r.1.tell).collect();
     assert_eq!(told, [true, false]);
@@ -65,8 +67,8 @@ async fn what_says_which_links_carry_adverts_travels() {
 async fn what_would_break_the_protocol_is_not_sent() {
     let (a, b) = connected().await;
     let link = a.net.link(b.id);
-    let unsorted = Advert { heads: vec![commit(2), commit(1)], told: Vec::new() };
-    let empty = Advert { heads: Vec::new(), told: Vec::new() };
+    let unsorted = Advert::of_all(vec![commit(2), commit(1)], Vec::new());
+    let empty = Advert::of_all(Vec::new(), Vec::new());
     for (advert, error) in [
         (unsorted, WireError::Unsorted { field: "heads" }),
         (empty, WireError::Missing { field: "heads" }),
@@ -75,9 +77,9 @@ async fn what_would_break_the_protocol_is_not_sent() {
         assert_eq!(got, CallError::Unsendable(error));
         assert_eq!(got.fault(), Fault::Here);
     }
-    let many: Vec<_> = (0..=HEADS_MAX as u32).map(commit).collect();
+    let many: Vec<_> = (0..=HEADS_PER_MESSAGE_MAX as u32).map(commit).collect();
     let got = link.list_commits(&many, &[]).await.unwrap_err();
-    let (max, got_count) = (HEADS_MAX, HEADS_MAX + 1);
+    let (max, got_count) = (HEADS_PER_MESSAGE_MAX, HEADS_PER_MESSAGE_MAX + 1);
     let error = WireError::TooMany { field: "want", max, got: got_count };
     assert_eq!(got, CallError::Unsendable(error));
     close([a, b]).await;
@@ -86,14 +88,14 @@ async fn what_would_break_the_protocol_is_not_sent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn heads_come_with_as_many_peers_as_fit() {
     let (a, b) = connected().await;
-    let heads: Vec<_> = (0..HEADS_MAX as u32).map(commit).collect();
+    let heads: Vec<_> = (0..HEADS_PER_MESSAGE_MAX as u32).map(commit).collect();
     *b.node.heads.lock().unwrap() = heads.clone();
     for number in 0..200_u8 {
         b.node.members.lock().unwrap().insert(PeerId::from_bytes([number; 32]));
     }
     let reply = a.net.link(b.id).request_head().await.unwrap();
-    assert_eq!(reply.heads, heads);
-    assert_eq!(reply.main, Some(heads[0]));
+    assert_eq!(reply.answer.page.heads, heads);
+    assert_eq!(reply.answer.main.tip, Some(heads[0]));
     assert_eq!(reply.grants_digest, [3; 32]);
     let members = b.node.members.lock().unwrap().clone();
     let named: BTreeSet<_> = reply.peers.iter().map(|record| record.peer).collect();
@@ -120,15 +122,15 @@ async fn commits_come_in_batches_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_set_of_grants_fits() {
+async fn grants_of_any_number_travel() {
     let (a, b) = connected().await;
     assert!(a.net.link(b.id).list_grants().await.unwrap().is_empty());
-    let grants = vec![vec![5; GRANT_BYTES_MAX]; GRANTS_MAX];
+    let grants = vec![vec![5; GRANT_BYTES_MAX]; 3 * GRANTS_PER_MESSAGE_MAX + 7];
     *b.node.grants.lock().unwrap() = grants.clone();
     assert!(a.net.link(b.id).list_grants().await.unwrap() == grants);
 
     // A node that would say more than the protocol allows is told so, and its peer that it failed.
-    b.node.grants.lock().unwrap().push(vec![5]);
+    b.node.grants.lock().unwrap().push(vec![5; GRANT_BYTES_MAX + 1]);
     let error = a.net.link(b.id).list_grants().await.unwrap_err();
     assert!(matches!(error, CallError::Refused(Refusal::Internal(_))), "{error}");
     assert_eq!(error.fault(), Fault::Peer);

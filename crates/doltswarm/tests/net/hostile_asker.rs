@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use doltswarm::core::limits::{
-    ADVERT_TOLD_MAX, CHUNKS_PER_REQUEST_MAX, DOOR_BURST, HEADS_MAX, STREAMED_ANSWERS_MAX,
+    ADVERT_TOLD_MAX, CHUNKS_PER_REQUEST_MAX, DOOR_BURST, HEADS_PER_MESSAGE_MAX,
+    STREAMED_ANSWERS_MAX,
 };
 use doltswarm::net::{DialError, NetEvent};
 use iroh::endpoint::QuicTransportConfig;
@@ -35,6 +36,7 @@ fn hello() -> pb::HelloMessage {
         name: "raw".into(),
         addresses: vec!["127.0.0.1:4000".into(), "[fe80::1%eth0]:1".into(), "a-b.c:65535".into()],
         grants_digest: Bytes::from_static(&[7; 32]),
+        life: 7,
     }
 }
 
@@ -45,15 +47,17 @@ async fn messages_that_break_a_rule_are_refused_and_the_connection_goes_on() {
     let mut sorted = hashes(2);
     sorted.reverse();
     let peers = vec![Bytes::from_static(&[1; 32]); ADVERT_TOLD_MAX + 1];
-    let advert = |heads, told| pb::AdvertMessage { heads, told };
+    let set = Some(pb::HeadSet { count: 2_000, digest: Bytes::from_static(&[1; 32]) });
+    let advert = |heads, told| pb::AdvertMessage { heads, told, set: set.clone() };
     for (bad, code) in [
-        (advert(hashes(HEADS_MAX + 1), Vec::new()), Code::InvalidArgument),
+        (advert(hashes(HEADS_PER_MESSAGE_MAX + 1), Vec::new()), Code::InvalidArgument),
         (advert(sorted, Vec::new()), Code::InvalidArgument),
         (advert(vec![hashes(1)[0].clone(); 2], Vec::new()), Code::InvalidArgument),
         (advert(Vec::new(), Vec::new()), Code::InvalidArgument),
         (advert(vec![Bytes::from_static(&[1; 19])], Vec::new()), Code::InvalidArgument),
         (advert(hashes(1), peers), Code::InvalidArgument),
         (advert(hashes(1), vec![Bytes::new()]), Code::InvalidArgument),
+        (pb::AdvertMessage { set: None, ..advert(hashes(1), Vec::new()) }, Code::InvalidArgument),
         (advert(hashes(1_000_000), Vec::new()), Code::OutOfRange),
     ] {
         let status = syncer.advertise_head(bad).await.unwrap_err();

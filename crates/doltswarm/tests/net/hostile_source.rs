@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use doltswarm::core::id::ChunkHash;
-use doltswarm::core::limits::{CALL_TIMEOUT, HEADS_MAX};
+use doltswarm::core::limits::{CALL_TIMEOUT, HEADS_PER_MESSAGE_MAX};
 use doltswarm::engine::ChunkFormat;
 use doltswarm::net::{CallError, ChunkStoreError, Fault, PeerLink, Refusal, WireError};
 use futures_util::{Stream, stream};
@@ -109,7 +109,8 @@ impl Syncer for Source {
             heads: script.heads,
             main,
             grants_digest,
-            peers: Vec::new(),
+            set: Some(pb::HeadSet { count: 1, digest: Bytes::from_static(&[1; 32]) }),
+            ..pb::HeadReply::default()
         }))
     }
 
@@ -122,7 +123,7 @@ impl Syncer for Source {
     }
 
     async fn list_grants(&self, _: Request<pb::GrantsRequest>) -> Answer<pb::GrantsReply> {
-        Ok(Response::new(pb::GrantsReply { grants: self.script().grants }))
+        Ok(Response::new(pb::GrantsReply { grants: self.script().grants, more: false }))
     }
 }
 
@@ -269,7 +270,7 @@ async fn other_answers_that_break_a_rule_are_not_taken() {
     assert!(matches!(error, CallError::Malformed(WireError::Word { .. })), "{error}");
 
     // Too many heads for the rule, then too many for the message.
-    for (count, oversized) in [(HEADS_MAX + 1, false), (10_000, true)] {
+    for (count, oversized) in [(HEADS_PER_MESSAGE_MAX + 1, false), (10_000, true)] {
         let heads = (0..count).map(|number| {
             let mut bytes = vec![0; 20];
             bytes[..4].copy_from_slice(&(number as u32).to_be_bytes());
@@ -295,7 +296,7 @@ async fn a_source_that_is_silent_or_broken_does_not_hold_anybody_up() {
     assert!(stage.host.net.is_connected(&raw::id(&stage.endpoint)));
 
     let heads = vec![doltswarm::core::id::CommitHash::from_bytes([1; 20])];
-    let advert = doltswarm::core::message::Advert { heads, told: Vec::new() };
+    let advert = doltswarm::core::message::Advert::of_all(heads, Vec::new());
     let error = stage.link.advertise_head(&advert).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
     assert_eq!(stage.host.net.stats().adverts_sent, 0);

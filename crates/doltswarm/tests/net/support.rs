@@ -10,7 +10,7 @@ use bytes::Bytes;
 use doltswarm::core::commit::{ConflictPolicy, EngineKind};
 use doltswarm::core::id::{ChunkHash, CommitHash, PeerId, SwarmId};
 use doltswarm::core::message::{
-    Advert, AdvertReply, HeadReply, HeadRequest, Hello, PeerRecord, SignedCommit,
+    Advert, AdvertReply, HeadReply, HeadRequest, HeadsAnswer, Hello, PeerRecord, SignedCommit,
 };
 use doltswarm::engine::{ChunkFormat, EngineResult};
 use doltswarm::net::{
@@ -70,6 +70,7 @@ pub(crate) fn hello(name: &str) -> Hello {
         name: name.into(),
         addresses: vec!["192.0.2.1:4000".into()],
         grants_digest: [7; 32],
+        life: 7,
     }
 }
 
@@ -126,8 +127,7 @@ impl Node {
         let record = |peer| PeerRecord { peer, addresses: vec!["host.example:4000".into()] };
         let main = heads[0];
         HeadReply {
-            heads,
-            main: Some(main),
+            answer: HeadsAnswer::of_all(heads, Some(main)),
             grants_digest: [3; 32],
             peers: members.iter().copied().map(record).collect(),
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doltlite::{Connection, Value};
-use doltswarm::{EngineError, ExecError, Swarm, SwarmEvent};
+use doltswarm::{EngineError, ExecError, Swarm, SwarmEvent, WaitFor};
 
 use crate::support::{Home, close, eventually, exec, homes, in_step, rows};
 
@@ -63,6 +63,33 @@ async fn its_commits_are_noticed_signed_and_synced() {
     let a = homes[0].up().await;
     in_step(&[&a, &b]).await;
     assert_eq!(rows(&b, "SELECT count(*) FROM t").await, ["[3]"]);
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_main_waits_is_not_in_step() {
+    let homes = homes();
+    let (a, b) = pair(&homes).await;
+    let other = program(&homes[1]);
+    other.execute_batch("INSERT INTO other VALUES (1)").expect("good");
+    let commit = exec(&a, "INSERT INTO t VALUES (1, 1)").await;
+    eventually("the other peer has the commit", async || {
+        b.status().await.expect("a status").heads == [commit.clone()]
+    })
+    .await;
+    let what = WaitFor { commit: Some(commit.clone()), peers: Some(2) };
+    let report = a.wait(what.clone(), Duration::from_millis(500)).await.expect("a wait");
+    assert_eq!((report.reached, report.peers), (false, 1));
+    let status = a.status().await.expect("a status");
+    assert!(!status.in_sync && !status.peers[0].in_sync, "{status:#?}");
+    let problem = status.peers[0].problem.clone().expect("a problem");
+    assert!(problem.contains("uncommitted changes there"), "{problem}");
+    let whole = a.wait(WaitFor::default(), Duration::from_millis(300)).await.expect("a wait");
+    assert!(!whole.reached);
+    other.execute_batch("DELETE FROM other").expect("good");
+    let report = a.wait(what, crate::support::LIMIT).await.expect("a wait");
+    assert_eq!((report.reached, report.peers), (true, 2));
+    in_step(&[&a, &b]).await;
     close([a, b]).await;
 }
 

@@ -6,6 +6,7 @@
 mod api;
 mod aside;
 mod conflict;
+mod copied;
 mod costs;
 mod damage;
 mod decide;
@@ -13,6 +14,8 @@ mod disk;
 mod engine;
 mod files;
 mod foreign;
+mod grants;
+mod heads;
 mod large;
 mod lifecycle;
 mod neighbours;

@@ -11,6 +11,7 @@
 //! - **Operations** are named by what they are: a node has at most one advert, one question and one
 //!   pull under way to each peer, one merge and one move.
 //! - **Jitter** and counters that only stretch delays decide nothing but how far away a time is.
+//! - `main_seen` is only shown: a node decides nothing by where a peer's main was.
 //! - `last_seen` decides which peer is forgotten beyond `PEERS_MAX` of them, the order of insertion in
 //!   the memory of merges what is forgotten beyond `MERGES_REMEMBERED_MAX`: neither is reached.
 
@@ -21,10 +22,11 @@ use crate::node::OpId;
 use crate::time::Time;
 
 /// Fields that decide nothing here; see above. The graph is added in full by the caller.
-const LEFT_OUT: [&str; 8] = [
+const LEFT_OUT: [&str; 9] = [
     "jitter:",
     "next_op:",
     "last_seen:",
+    "main_seen:",
     "confirms:",
     "rejections:",
     "insertions:",

@@ -12,7 +12,7 @@ use super::canon::canonical;
 use super::scenario::Scenario;
 use crate::commit::Merge;
 use crate::id::CommitHash;
-use crate::message::{Advert, AdvertReply};
+use crate::message::{Advert, AdvertReply, HeadsAnswer};
 use crate::node::{MoveResult, OpId, Output, PullError};
 use crate::time::Time;
 
@@ -217,7 +217,8 @@ impl Local {
 
     fn hear(&mut self, from: usize, heads: Result<Vec<CommitHash>, ()>, main: Option<CommitHash>) {
         if let Some(op) = self.questions.remove(&from) {
-            self.machine.node.handle_heads(self.now, op, heads, main);
+            let answer = heads.map(|heads| HeadsAnswer::of_all(heads, main));
+            self.machine.node.handle_heads(self.now, op, answer);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::fold::MergeMemory;
 use crate::graph::CommitGraph;
 use crate::id::{CommitHash, PeerId};
 use crate::limits::PEER_RECORDS_SHARED;
-use crate::message::{Advert, AdvertReply, HeadRequest};
+use crate::message::{Advert, AdvertReply, HeadRequest, HeadsAnswer};
 use crate::node::dialer::Dialer;
 use crate::node::timers::Jitter;
 use crate::node::{MoveResult, Node, NodeConfig, OpId, Output, PullError, Restored};
@@ -507,7 +507,7 @@ impl Light {
     fn answered(&mut self, number: usize, op: OpId, reply: Option<Heads>) {
         let place = &mut self.places[number];
         let Some(Heads { heads, main, peers }) = reply else {
-            place.node.handle_heads(self.now, op, Err(()), None);
+            place.node.handle_heads(self.now, op, Err(()));
             return self.carry_out(number);
         };
         for peer in peers.into_iter().filter(|peer| *peer != peer_id(number)) {
@@ -515,7 +515,7 @@ impl Light {
                 place.dialer.handle_known(self.now, peer);
             }
         }
-        place.node.handle_heads(self.now, op, Ok(heads), main);
+        place.node.handle_heads(self.now, op, Ok(HeadsAnswer::of_all(heads, main)));
         self.carry_out(number);
     }
 

@@ -18,14 +18,30 @@ pub struct HelloMessage {
     /// Where it differs from the receiver's, the receiver asks for the grants.
     #[prost(bytes = "bytes", tag = "8")]
     pub grants_digest: ::prost::bytes::Bytes,
+    /// A random number for the life of the sender's process.
+    #[prost(fixed64, tag = "9")]
+    pub life: u64,
+}
+/// What a set of heads is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HeadSet {
+    #[prost(uint64, tag = "1")]
+    pub count: u64,
+    /// A hash over the heads, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub digest: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdvertMessage {
+    /// All heads of the sender; of more than 64, those that the receiver may lack.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub heads: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     /// The peers that the sender is telling the same thing.
     #[prost(bytes = "bytes", repeated, tag = "2")]
     pub told: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// All heads of the sender.
+    #[prost(message, optional, tag = "3")]
+    pub set: ::core::option::Option<HeadSet>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AdvertReply {
@@ -33,23 +49,42 @@ pub struct AdvertReply {
     #[prost(bool, tag = "1")]
     pub duplicate: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeadRequest {
     /// The asker wants adverts on this link from now on.
     #[prost(bool, tag = "1")]
     pub tell: bool,
+    /// The asker's heads. If they are the receiver's too, these are not named.
+    #[prost(message, optional, tag = "2")]
+    pub set: ::core::option::Option<HeadSet>,
+    /// Only heads after this one are asked for; empty: the first page.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub after: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeadReply {
+    /// A page of the sender's heads, sorted.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub heads: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
-    /// Empty while main is not the fold of the heads yet.
+    /// Empty while main is not the fold of the heads.
     #[prost(bytes = "bytes", tag = "2")]
     pub main: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "3")]
     pub grants_digest: ::prost::bytes::Bytes,
     #[prost(message, repeated, tag = "4")]
     pub peers: ::prost::alloc::vec::Vec<PeerRecord>,
+    /// All heads of the sender.
+    #[prost(message, optional, tag = "5")]
+    pub set: ::core::option::Option<HeadSet>,
+    /// There are more heads after these.
+    #[prost(bool, tag = "6")]
+    pub more: bool,
+    /// User commits that the sender's main includes, sorted.
+    #[prost(bytes = "bytes", repeated, tag = "7")]
+    pub included: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// How many commits the sender has set aside by itself.
+    #[prost(uint64, tag = "8")]
+    pub set_aside: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerRecord {
@@ -80,12 +115,19 @@ pub struct SignedCommit {
     pub signature: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct GrantsRequest {}
+pub struct GrantsRequest {
+    /// How many grants the asker has got already.
+    #[prost(uint64, tag = "1")]
+    pub skip: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GrantsReply {
     /// Each is the canonical encoding of a signed grant (docs/protocol.md).
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub grants: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// There are more after these.
+    #[prost(bool, tag = "2")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JoinRequest {
@@ -104,6 +146,7 @@ pub struct JoinReply {
     pub founder: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "3")]
     pub founding_commit: ::prost::bytes::Bytes,
+    /// Those that make the asker a member. The others are asked for by `ListGrants`.
     #[prost(bytes = "bytes", repeated, tag = "4")]
     pub grants: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }

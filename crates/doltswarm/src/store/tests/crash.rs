@@ -14,7 +14,7 @@ fn file_as_a_crash_leaves_it_has_every_durable_commit() {
     let (dir, store) = new_store();
     for n in 0..20 {
         add(&store, &[commit(n)]).unwrap();
-        store.remember_merge(&hash(n), &hash(n + 1), &Ok(hash(n))).unwrap();
+        store.remember_merge(&hash(n), &hash(n + 1), &hash(n)).unwrap();
         // Copied while it is open: as at a power cut after the call, with no clean close.
         let after = tempfile::tempdir().unwrap();
         fs::copy(dir.path().join(FILE_NAME), after.path().join(FILE_NAME)).unwrap();

@@ -6,8 +6,9 @@ use super::*;
 fn the_format_before_is_brought_up_to_date() {
     let (dir, store) = new_store();
     add(&store, &commits(0..3)).unwrap();
-    store.remember_merge(&hash(1), &hash(2), &Ok(hash(3))).unwrap();
+    store.remember_merge(&hash(1), &hash(2), &hash(3)).unwrap();
     store.set_name("ann").unwrap();
+    commits::downgrade_for_test(&store);
     aside::drop_for_test(&store);
     meta::set_for_test(&store, "version", &FORMAT_VERSION_BEFORE.to_le_bytes());
     let store = reopen(dir.path(), store);
