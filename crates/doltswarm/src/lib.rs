@@ -41,7 +41,7 @@ pub use swarm::{
     ImportOptions, InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, Keep,
     LintFinding, LogEntry, MemberReport, NodeFiles, OpenError, OpenOptions, ParkedHead, PeerStatus,
     PeersError, PullReport, QueryError, RefusedCommit, RejectedHeads, ResolveReport, RowDiffReport,
-    SetAsideHead, Status, Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, Traffic,
-    WaitFor, WaitReport,
+    SHOWN_VALUE_BYTES_MAX, SetAsideHead, Status, Swarm, SwarmEvent, TableChange, TableDiffReport,
+    TableWatch, Traffic, WaitFor, WaitReport,
 };
 pub use ticket::Ticket;

@@ -17,7 +17,7 @@ pub(super) async fn discard(swarm: &Swarm) -> CommandResult<Value> {
 pub(super) async fn conflict(swarm: &Swarm, id: &str) -> CommandResult<Value> {
     let conflict = swarm.conflict(id).await?;
     let origin = to_json(swarm.conflict_origin(&conflict).await?)?;
-    let mut answer = to_json(conflict)?;
+    let mut answer = to_json(swarm.conflict_values(conflict).await?)?;
     if let (Some(answer), Value::Object(origin)) = (answer.as_object_mut(), origin) {
         answer.extend(origin);
     }

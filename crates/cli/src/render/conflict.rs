@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::render::table::Table;
-use crate::render::text::{clean, count, items, list as list_of, row, short, text};
+use crate::render::text::{clean, count, items, list as list_of, row, short, short_row, text};
 
 /// The conflicts, a line each.
 pub(crate) fn list(conflicts: &Value) -> String {
@@ -52,7 +52,7 @@ pub(crate) fn show(conflict: &Value) -> String {
         row(&conflict["row_key"])
     );
     for (label, key) in [("base", "base"), ("lost", "loser"), ("stands", "winner")] {
-        let _ = writeln!(out, "  {label:<7} {}", row(&conflict[key]));
+        let _ = writeln!(out, "  {label:<7} {}", short_row(&conflict[key]));
         let by = &conflict[format!("{key}_by")];
         if by.is_object() {
             let (author, date) = (text(by, "author"), text(by, "date"));

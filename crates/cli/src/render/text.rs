@@ -91,6 +91,24 @@ pub(crate) fn row(value: &Value) -> String {
     cells.join(", ")
 }
 
+/// How many characters of one value a line shows.
+const SHOWN_CHARACTERS_MAX: usize = 120;
+
+/// As [`row`], with large values cut short.
+pub(crate) fn short_row(value: &Value) -> String {
+    let Some(object) = value.as_object() else { return row(value) };
+    let cells = object.iter().map(|(column, cell)| {
+        let text = sql_value(cell);
+        let characters = text.chars().count();
+        if characters <= SHOWN_CHARACTERS_MAX {
+            return format!("{}={text}", clean(column));
+        }
+        let start: String = text.chars().take(SHOWN_CHARACTERS_MAX).collect();
+        format!("{}={start}… ({characters} characters)", clean(column))
+    });
+    cells.collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

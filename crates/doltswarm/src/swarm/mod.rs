@@ -51,7 +51,7 @@ pub use report::{
     MemberReport, ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport,
     SetAsideHead, Status, TableDiffReport, Traffic, WaitReport,
 };
-pub use resolve::{ConflictSelection, Keep, ResolveReport};
+pub use resolve::{ConflictSelection, Keep, ResolveReport, SHOWN_VALUE_BYTES_MAX};
 pub use watch::{EventStream, TableChange, TableWatch};
 
 use crate::driver::{Command, Input, Shared, collect};

@@ -2,14 +2,20 @@
 //! marks the records as resolved.
 
 pub(super) mod cell;
+mod recorded;
 pub(super) mod row;
 
 use doltswarm_core::limits::QUERY_ROWS_MAX;
 
+use self::recorded::History;
 use self::row::{Row, Versions};
 use super::ask::{CONFLICTS, conflict_of};
-use super::{Conflict, ExecError, ExecReport, Swarm};
+use super::{Conflict, ExecError, ExecReport, QueryError, Swarm};
 use crate::engine::{EngineError, EngineResult, Statement, TableShape, Transaction, Value};
+
+/// How many bytes a value has at most that [`Swarm::conflict_values`] reads back: three of them,
+/// written as JSON, fit into an answer.
+pub const SHOWN_VALUE_BYTES_MAX: u64 = 1 << 20;
 
 /// How many digits of a conflict's id an error shows.
 const SHORT_ID: usize = 10;
@@ -71,9 +77,10 @@ impl Swarm {
         keep: Keep,
         message: &str,
     ) -> Result<ResolveReport, ExecError> {
+        let kind = self.inner.shared.founding.engine;
         let resolve = move |transaction: &mut dyn Transaction| {
             let conflicts = select(transaction, &which)?;
-            put_all(transaction, &conflicts, &keep)?;
+            put_all(transaction, &conflicts, &keep, &mut History::new(kind))?;
             let ids = conflicts.into_iter().map(|conflict| conflict.id).collect::<Vec<_>>();
             for id in &ids {
                 let sql = "UPDATE swarm_conflicts SET state = 'resolved' WHERE id = ?";
@@ -84,6 +91,26 @@ impl Swarm {
         let (report, resolved) = self.transaction(message, resolve).await?;
         let ExecReport { commit, main, rows_affected } = report;
         Ok(ResolveReport { commit, main, rows_affected, resolved })
+    }
+}
+
+impl Swarm {
+    /// The conflict with the values that its record names only by length and hash, read back from the
+    /// history: those of at most [`SHOWN_VALUE_BYTES_MAX`] bytes, of columns that are still there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Swarm::query`].
+    pub async fn conflict_values(&self, mut conflict: Conflict) -> Result<Conflict, QueryError> {
+        let kind = self.inner.shared.founding.engine;
+        self.engine(move |engine| {
+            let mut reader = engine.reader()?;
+            let mut query = |sql: &str, params: &[Value], limit| reader.query(sql, params, limit);
+            let mut history = History::new(kind);
+            history.read_back_all(&mut query, &mut conflict, SHOWN_VALUE_BYTES_MAX)?;
+            Ok(conflict)
+        })
+        .await
     }
 }
 
@@ -141,6 +168,7 @@ fn put_all(
     transaction: &mut dyn Transaction,
     conflicts: &[Conflict],
     keep: &Keep,
+    history: &mut History,
 ) -> EngineResult<()> {
     let mut waiting: Vec<&Conflict> = conflicts.iter().collect();
     while !waiting.is_empty() {
@@ -148,7 +176,7 @@ fn put_all(
         let mut refused = Vec::new();
         let mut first = None;
         for conflict in waiting {
-            match put(transaction, conflict, keep) {
+            match put(transaction, conflict, keep, history) {
                 Ok(()) => {}
                 Err(EngineError::Rejected { message }) => {
                     let message = format!("conflict {}: {message}", short(&conflict.id));
@@ -167,7 +195,12 @@ fn put_all(
 }
 
 /// Puts what is to stand in the place of one conflict's row.
-fn put(transaction: &mut dyn Transaction, conflict: &Conflict, keep: &Keep) -> EngineResult<()> {
+fn put(
+    transaction: &mut dyn Transaction,
+    conflict: &Conflict,
+    keep: &Keep,
+    history: &mut History,
+) -> EngineResult<()> {
     if *keep == Keep::Winner {
         return Ok(());
     }
@@ -177,7 +210,11 @@ fn put(transaction: &mut dyn Transaction, conflict: &Conflict, keep: &Keep) -> E
             "there is no table `{table}` any more: the winner is all that can be kept"
         )));
     };
-    let versions = Versions::of(conflict).ok_or_else(|| {
+    // One at a time, so that no more than one row's values are held.
+    let mut whole = conflict.clone();
+    let mut query = |sql: &str, params: &[Value], limit| transaction.query(sql, params, limit);
+    history.read_back_all(&mut query, &mut whole, u64::MAX)?;
+    let versions = Versions::of(&whole).ok_or_else(|| {
         rejected(format!(
             "it is about the definition of `{table}`, not about a row: keep the winner, and change \
              the definition with an exec"

@@ -13,6 +13,8 @@ mod client;
 mod conflict;
 #[path = "../nodes/damage.rs"]
 mod damage;
+#[path = "../nodes/decide.rs"]
+mod decide;
 mod differential;
 mod engine;
 mod failures;

@@ -48,7 +48,7 @@ async fn refusal(node: &Swarm, which: ConflictSelection, keep: Keep) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_loser_comes_back_exactly() {
     let homes = homes();
-    let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB, n INTEGER, r REAL, s TEXT);
+    let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB, n BIGINT, r REAL, s TEXT);
                   INSERT INTO t VALUES (1, NULL, 0, 0.0, '');
                   INSERT INTO t VALUES (2, NULL, 0, 0.0, '');
                   INSERT INTO t VALUES (3, NULL, 0, 0.0, '');";
@@ -90,6 +90,44 @@ async fn kept_loser_comes_back_exactly() {
     assert_eq!(statuses[0].commits, before.commits + 1);
     let nothing = b.resolve_conflicts(all(), Keep::Winner, "none").await.expect("nothing to do");
     assert_eq!((nothing.commit, nothing.resolved.len()), (None, 0));
+    close([a, b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_values_come_back_from_the_history() {
+    let homes = homes();
+    let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB, s TEXT);
+                  INSERT INTO t VALUES (1, NULL, '');
+                  INSERT INTO t VALUES (2, NULL, '');";
+    let (a, b) = pair(&homes, schema, ConflictPolicy::Settle).await;
+    let set = "UPDATE t SET b = ?, s = ? WHERE id = ?";
+    let blob = Value::Blob((0..9_000).map(|n| (n % 251) as u8).collect());
+    let text = Value::Text("é".repeat(3_000));
+    // Of the same length, so that the hash has to tell them apart.
+    let other = Value::Blob(vec![7; 9_000]);
+    let on_a = vec![
+        Statement::new(set, vec![other.clone(), "".into(), 1.into()]),
+        Statement::new(set, vec![blob.clone(), text.clone(), 2.into()]),
+    ];
+    a.exec_and_commit("before", on_a.clone()).await.expect("a good write");
+    in_step(&[&a, &b]).await;
+    let on_a = vec![Statement::new(set, vec![blob.clone(), text.clone(), 1.into()])];
+    let on_b = sql(&["UPDATE t SET b = x'01', s = 'b' WHERE id = 1"]);
+    apart(&a, &b, on_a, on_b).await;
+
+    let conflicts = a.conflicts(false).await.expect("conflicts");
+    let [conflict] = &conflicts[..] else { panic!("{conflicts:?}") };
+    assert_eq!(conflict.loser["b"]["bytes"], 9_000);
+    assert_eq!(conflict.loser["s"]["bytes"], 6_000);
+    let shown = a.conflict_values(conflict.clone()).await.expect("values");
+    assert_eq!(shown.loser["b"], blob.to_json());
+    assert_eq!(shown.loser["s"], text.to_json());
+    assert_eq!(shown.base["b"], other.to_json());
+
+    a.resolve_conflicts(all(), Keep::Loser, "ours").await.expect("resolved");
+    let read = a.query("SELECT b, s FROM t ORDER BY id", vec![]).await.expect("rows").rows;
+    assert_eq!(read, [[blob.clone(), text.clone()], [blob, text]]);
+    in_step(&[&a, &b]).await;
     close([a, b]).await;
 }
 

@@ -1,6 +1,5 @@
 //! Reading a recorded cell back.
 
-use data_encoding::HEXLOWER;
 use serde_json::Value as Json;
 
 use crate::engine::Value;
@@ -26,18 +25,6 @@ impl Cell {
         if let Some(bytes) = json.get("bytes").filter(|_| json.get("blake3").is_some()) {
             return Some(Self::Large { bytes: bytes.as_u64()? });
         }
-        let value = match json {
-            Json::Null => Value::Null,
-            Json::Number(number) => match number.as_i64() {
-                Some(integer) => Value::Integer(integer),
-                None => Value::Real(number.as_f64()?),
-            },
-            Json::String(text) => Value::Text(text.clone()),
-            Json::Object(fields) if fields.len() == 1 => {
-                Value::Blob(HEXLOWER.decode(json.get("blob")?.as_str()?.as_bytes()).ok()?)
-            }
-            _ => return None,
-        };
-        Some(Self::Value(value))
+        Value::from_json(json).map(Self::Value)
     }
 }

@@ -43,7 +43,7 @@ fn version(json: &Json) -> Option<Version> {
     cells.map(|(column, json)| Some((column.clone(), Cell::from_json(json)?))).collect()
 }
 
-fn quote(name: &str) -> String {
+pub(super) fn quote(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 
@@ -52,8 +52,8 @@ fn value_of(column: &str, cell: &Cell) -> EngineResult<Value> {
     match cell {
         Cell::Value(value) => Ok(value.clone()),
         Cell::Large { bytes } => Err(rejected(format!(
-            "the value of `{column}` has {bytes} bytes, which the record names only by their hash: \
-             read it from the history, and put it back with an exec"
+            "the value of `{column}` has {bytes} bytes, which the record names by their hash, and it \
+             was not found in the history"
         ))),
     }
 }
