@@ -4,15 +4,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::limits::MERGE_DEATHS_MAX;
+use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
+use doltswarm_core::limits::{CHUNK_MESSAGE_BYTES, MERGE_DEATHS_MAX};
 use doltswarm_core::message::{HeadRequest, Hello, PROTOCOL_VERSION};
 use tokio::sync::oneshot;
 
 use super::input::{Asked, Input};
-use super::{MergeIntents, Shared, collect};
+use super::{MergeIntents, Service, Shared, collect};
 use crate::engine::Engine;
-use crate::net::{CallError, NetEvent, Refusal};
+use crate::net::{CallError, NetEvent, PeerService, Refusal};
 use crate::swarm::{InitOptions, InviteOptions, JoinOptions, OpenOptions, SetAsideHead, Swarm};
 
 const PEER: PeerId = PeerId::from_bytes([7; 32]);
@@ -105,6 +105,34 @@ async fn where_a_peer_was_while_it_joined_is_told_to_nobody() {
     // As a member it says where it is.
     says_hello(&shared).await;
     assert_eq!(told_of(&shared).await, ["127.0.0.1:5000"]);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn large_chunks_are_not_read_together_for_a_peer() {
+    let home = tempfile::tempdir().expect("a directory");
+    let node = Swarm::init(&home.path().join("node"), InitOptions::default()).await.expect("init");
+    let sql = "CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB);
+               INSERT INTO t WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 8)
+               SELECT i, randomblob(300000) FROM n";
+    let main = node.exec_and_commit("x", [sql]).await.expect("good SQL").main;
+    let shared = Arc::clone(node.shared());
+    let (mut large, mut level) = (Vec::new(), vec![main.parse::<ChunkHash>().expect("a hash")]);
+    while !level.is_empty() {
+        let read = shared.chunks.lock().expect("no panic").get_many(&level).expect("the chunks");
+        let mut next = Vec::new();
+        for (hash, chunk) in level.into_iter().zip(read.into_iter().flatten()) {
+            next.extend(shared.format.children(&chunk).expect("a good chunk"));
+            if chunk.len() > CHUNK_MESSAGE_BYTES {
+                large.push(hash);
+            }
+        }
+        level = next;
+    }
+    // Two rows are in one.
+    assert_eq!(large.len(), 4);
+    let given = Service::new(shared).chunks(PEER, large).await.expect("no refusal");
+    assert_eq!(given.len(), 1);
     node.close().await;
 }
 
