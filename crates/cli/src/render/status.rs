@@ -100,6 +100,12 @@ fn needs_attention(out: &mut String, status: &Value) {
         let keep = "commit with `doltswarm commit -m MESSAGE`";
         line(out, "dirty", &format!("{tables}: {keep}, or throw away with `doltswarm discard`"));
     }
+    for missing in list(status, "missing_modules") {
+        let (table, module) = (text(missing, "table"), text(missing, "module"));
+        let what =
+            format!("`{table}` needs {module}, which this program lacks: it merges as a whole");
+        line(out, "module", &what);
+    }
     let ours = text(status, "engine_version");
     for peer in list(status, "peers") {
         let theirs = text(peer, "engine_version");

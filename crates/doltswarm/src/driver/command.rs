@@ -16,8 +16,9 @@ use crate::engine::{Engine, EngineResult, Value};
 use crate::net::Network;
 use crate::store::Invite;
 use crate::swarm::{
-    ConflictCounts, DatabaseProblem, FoldProblem, InviteOptions, MemberReport, ParkedHead,
-    PeerStatus, PeersError, RejectedHeads, Status, Traffic, WaitFor, WaitReport, set_aside_heads,
+    ConflictCounts, DatabaseProblem, FoldProblem, InviteOptions, MemberReport, MissingModule,
+    ParkedHead, PeerStatus, PeersError, RejectedHeads, Status, Traffic, WaitFor, WaitReport,
+    set_aside_heads,
 };
 use crate::ticket::Ticket;
 
@@ -114,6 +115,7 @@ impl Driver {
             in_sync: self.in_sync() && read.dirty.is_empty() && read.problem.is_none(),
             dirty: read.dirty,
             problem: self.problem(),
+            missing_modules: read.missing_modules,
             database_problem: read.problem,
             rejected: rejected.collect(),
             refused: self.refused_commits(),
@@ -407,6 +409,7 @@ pub(crate) struct StatusRead {
     pub(crate) state: String,
     pub(crate) dirty: Vec<String>,
     pub(crate) conflicts: ConflictCounts,
+    pub(crate) missing_modules: Vec<MissingModule>,
     /// Why it says nothing.
     pub(crate) problem: Option<DatabaseProblem>,
 }
@@ -424,5 +427,7 @@ pub(crate) fn status_of(engine: &mut dyn Engine) -> EngineResult<StatusRead> {
         _ => 0,
     };
     let conflicts = ConflictCounts { open: number(1), total: number(0) };
-    Ok(StatusRead { version, state, dirty, conflicts, problem: None })
+    let missing = engine.missing_modules()?.into_iter();
+    let missing_modules = missing.map(|(table, module)| MissingModule { table, module }).collect();
+    Ok(StatusRead { version, state, dirty, conflicts, missing_modules, problem: None })
 }

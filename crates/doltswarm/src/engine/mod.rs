@@ -244,6 +244,12 @@ pub trait Engine: Send {
         Ok(Vec::new())
     }
 
+    /// The virtual tables on main whose modules this program lacks, each with its module, sorted by
+    /// name. Statements cannot use them here; they merge as a whole.
+    fn missing_modules(&mut self) -> EngineResult<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+
     /// Throws away what is uncommitted on main and returns the tables that had changes, sorted.
     /// Tables that the database ignores (`dolt_ignore`) are kept.
     fn discard(&mut self) -> EngineResult<Vec<String>>;

@@ -72,6 +72,7 @@ impl NodeFiles {
             peers: self.peers(),
             dirty: Vec::new(),
             problem: None,
+            missing_modules: Vec::new(),
             database_problem: Some(DatabaseProblem { since: time_of_day(), reason }),
             in_sync: false,
             rejected: Vec::new(),

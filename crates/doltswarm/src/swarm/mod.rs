@@ -48,8 +48,8 @@ pub use options::{
 pub use origin::{ConflictOrigin, ConflictSide};
 pub use report::{
     Conflict, ConflictCounts, DatabaseProblem, DiffReport, ExecReport, FoldProblem, LogEntry,
-    MemberReport, ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads, RowDiffReport,
-    SetAsideHead, Status, TableDiffReport, Traffic, WaitReport,
+    MemberReport, MissingModule, ParkedHead, PeerStatus, PullReport, RefusedCommit, RejectedHeads,
+    RowDiffReport, SetAsideHead, Status, TableDiffReport, Traffic, WaitReport,
 };
 pub use resolve::{ConflictSelection, Keep, ResolveReport, SHOWN_VALUE_BYTES_MAX};
 pub use watch::{EventStream, TableChange, TableWatch};

@@ -37,6 +37,9 @@ pub struct Status {
     /// What keeps main from following the heads, if the engine failed several times in a row. It is
     /// tried again and again.
     pub problem: Option<FoldProblem>,
+    /// The virtual tables whose modules this program lacks, sorted by name: statements cannot use them
+    /// here, and they merge as a whole.
+    pub missing_modules: Vec<MissingModule>,
     /// Why the database could not be asked; null where it answers. Where it could not, `state` is
     /// empty, `dirty` and `conflicts` are unknown and empty, and the rest is what the node knows by
     /// itself.
@@ -56,6 +59,15 @@ pub struct Status {
     pub addresses: Vec<String>,
     /// What travelled since the node was opened.
     pub traffic: Traffic,
+}
+
+/// A virtual table whose module this program lacks: another program made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingModule {
+    /// The table.
+    pub table: String,
+    /// The module, in lower case.
+    pub module: String,
 }
 
 /// What travelled since a node was opened. Each count is exact, but they are not taken at one instant.

@@ -33,6 +33,11 @@ const BRANCH: &str = "swarm/check";
 const FOREIGN: [&str; 3] =
     ["no such function: ", "no such module: ", "no such collation sequence: "];
 
+/// Whether the engine rejects a statement for what other programs may have and this one has not.
+pub(super) fn is_lack(error: &SqliteError) -> bool {
+    FOREIGN.iter().any(|words| error.message.starts_with(words))
+}
+
 /// What is known of schemas.
 #[derive(Default)]
 pub(super) struct Checker {
@@ -257,7 +262,7 @@ pub(super) fn changes(connection: &Connection, table: &str) -> Result<Vec<String
 fn note(faults: &mut Vec<String>, what: &str, result: Result<(), SqliteError>) -> EngineResult<()> {
     match result {
         Ok(()) => Ok(()),
-        Err(error) if FOREIGN.iter().any(|words| error.message.starts_with(words)) => Ok(()),
+        Err(error) if is_lack(&error) => Ok(()),
         Err(error) if error.is_rejection() => {
             faults.push(format!("{what}: {}", error.message));
             Ok(())

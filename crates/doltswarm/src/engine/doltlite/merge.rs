@@ -1,22 +1,26 @@
 //! Merging two commits on a private branch.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use doltswarm_core::commit::{
     ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, MergeBase, merge_message,
 };
 use doltswarm_core::id::CommitHash;
+use doltswarm_core::limits::HASH_BYTES;
 
 use super::commit::{parents, require};
 use super::connection::{
     During, Purpose, dirty_tables, hash_value, head, open, parse_hash, text, transaction,
 };
 use super::definitions::{
-    ChangedTables, DefinitionMerge, SchemaDigests, changed_tables, is_needed_for_rows,
+    ChangedTables, DefinitionMerge, SchemaDigests, called_in_checks, changed_tables, is_known,
+    is_needed_for_rows,
 };
 use super::ffi::Connection;
 use super::history::History;
+use super::record::Record;
 use super::settle::{Settlement, Stop, impossible};
 use super::{date, record, violations};
 use crate::engine::{EngineError, EngineResult, MergeOutcome, Value};
@@ -38,7 +42,13 @@ pub(super) struct Workbench {
     path: PathBuf,
     connection: Connection,
     schemas: RefCell<SchemaDigests>,
+    /// Whether functions that definitions may call are absent, by their names in lower case. The
+    /// connection knows those by now; they give NULL.
+    absent: RefCell<BTreeMap<String, bool>>,
 }
+
+/// What records are compared with that say nothing about a base: so each is one for ever.
+const NO_BASE: CommitHash = CommitHash::from_bytes([0; HASH_BYTES]);
 
 /// What to do where the book of conflicts cannot be written.
 const BOOK_ADVICE: &str = "the table is the swarm's own: give it back the form it was founded with";
@@ -61,7 +71,8 @@ impl Workbench {
         }
         let sql = "SELECT dolt_checkout(?)";
         connection.run(sql, &[BRANCH.into()]).during("check out the merge branch")?;
-        Ok(Self { path: path.to_owned(), connection, schemas: RefCell::default() })
+        let (schemas, absent) = (RefCell::default(), RefCell::default());
+        Ok(Self { path: path.to_owned(), connection, schemas, absent })
     }
 
     /// Merges, with stand-ins where one of the two sides is higher than `bound`, or the engine would
@@ -88,8 +99,11 @@ impl Workbench {
         let changed = [our_tables?, their_tables?];
         let commits = [&base.commit, ours, theirs];
         let same = self.schemas.borrow_mut().are_equal(&self.path, commits)?;
+        let absent = self.absent_functions(commits)?;
         if !same || is_needed_for_rows(connection, &changed[0], &changed[1])? {
-            return self.attempt(policy, || self.merge_definitions(merge, &changed, policy, &date));
+            return self.attempt(policy, || {
+                self.merge_definitions(merge, &changed, &absent, policy, &date)
+            });
         }
         let height = history.learn(connection, ours)?.max(history.learn(connection, theirs)?);
         let is_own = history.base(ours, theirs) == Some(base.commit);
@@ -100,7 +114,59 @@ impl Workbench {
             Sides { ours: *ours, theirs: *theirs }
         };
         self.reset(&sides.ours)?;
-        self.attempt(policy, || self.merge_in_transaction(merge, &sides, &changed, policy, &date))
+        self.attempt(policy, || {
+            self.merge_in_transaction(merge, &sides, (&changed, &absent), policy, &date)
+        })
+    }
+
+    /// The functions that the definitions of these commits may call and that nobody here has. From now
+    /// on they give NULL here.
+    fn absent_functions(&self, commits: [&CommitHash; 3]) -> EngineResult<BTreeSet<String>> {
+        let mut names = self.schemas.borrow_mut().called(&self.path, commits)?;
+        let mut known = self.absent.borrow_mut();
+        for name in &names {
+            if known.contains_key(name) {
+                continue;
+            }
+            let is_absent = !is_known(&self.connection, name)?;
+            if is_absent {
+                self.connection.define_absent(name).during("define a function")?;
+            }
+            known.insert(name.clone(), is_absent);
+        }
+        names.retain(|name| known.get(name) == Some(&true));
+        Ok(names)
+    }
+
+    /// Records the checks that count as passed: on tables that both sides changed, those that call
+    /// functions nobody here has.
+    fn unchecked(
+        &self,
+        changed_by_both: &ChangedTables,
+        absent: &BTreeSet<String>,
+    ) -> EngineResult<Vec<Record>> {
+        let mut records = Vec::new();
+        if absent.is_empty() {
+            return Ok(records);
+        }
+        for name in changed_by_both {
+            let sql = "SELECT name, sql FROM sqlite_schema \
+                       WHERE type = 'table' AND name = ? COLLATE NOCASE";
+            let rows = self.connection.rows(sql, &[name.as_str().into()]);
+            for row in rows.during("read a definition")? {
+                let definition = text(row.get(1));
+                let functions = called_in_checks(definition);
+                records.extend(functions.intersection(absent).map(|function| Record {
+                    kind: "check".to_owned(),
+                    table: text(row.first()).to_owned(),
+                    key: serde_json::json!({ "function": function }).to_string(),
+                    base: None,
+                    loser: None,
+                    winner: Some(serde_json::json!({ "sql": definition }).to_string()),
+                }));
+            }
+        }
+        Ok(records)
     }
 
     /// Runs a merge in a transaction. Under the policy `settle` every merge has a result, so what stops
@@ -134,17 +200,19 @@ impl Workbench {
     fn merge_definitions(
         &self,
         merge: &Merge,
-        [our_tables, their_tables]: &[ChangedTables; 2],
+        changed: &[ChangedTables; 2],
+        absent: &BTreeSet<String>,
         policy: ConflictPolicy,
         date: &str,
     ) -> Result<MergeOutcome, Stop> {
         let (connection, Merge { ours, theirs, base }) = (&self.connection, merge);
         self.require_clean(ours)?;
         let commits = [&base.commit, ours, theirs];
-        let changed = [our_tables, their_tables];
-        let mut merged = DefinitionMerge::open(&self.path, connection, commits, changed)?;
+        let tables = [&changed[0], &changed[1]];
+        let mut merged = DefinitionMerge::open(&self.path, connection, commits, tables, absent)?;
         let watched = merged.run()?;
-        let mut settlement = Settlement::new(connection, &self.path, theirs);
+        let both = merged.changed_by_both();
+        let mut settlement = Settlement::new(connection, &self.path, &base.commit, theirs);
         settlement.records = merged.records;
         settlement.watched = watched;
         violations::verify(&settlement, &[])?;
@@ -155,16 +223,25 @@ impl Workbench {
         record::ensure_table(connection)?;
         record::keep(connection, &base.ancestor, ours, true)?;
         record::keep(connection, &base.ancestor, theirs, true)?;
-        let conflicts = self.record(&settlement, &base.commit)?;
+        let unchecked = self.unchecked(&both, absent)?;
+        let conflicts = self.record(&settlement.records, &unchecked, &base.commit)?;
         let parent = connection.set_merge_parent(theirs.as_bytes());
         parent.during("name the merge's parents")?;
         let commit = self.commit(ours, theirs, date)?;
         Ok(MergeOutcome::Merged { commit, conflicts })
     }
 
-    fn record(&self, settlement: &Settlement<'_>, base: &CommitHash) -> Result<u64, Stop> {
-        record::add(&self.connection, &settlement.records, base)
-            .map_err(|error| impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE))
+    fn record(
+        &self,
+        lost: &[Record],
+        unchecked: &[Record],
+        base: &CommitHash,
+    ) -> Result<u64, Stop> {
+        let add = |records: &[Record], base: &CommitHash| {
+            record::add(&self.connection, records, base)
+                .map_err(|error| impossible(error, record::TABLE, "record a conflict", BOOK_ADVICE))
+        };
+        Ok(add(lost, base)? + add(unchecked, &NO_BASE)?)
     }
 
     fn require_clean(&self, ours: &CommitHash) -> EngineResult<()> {
@@ -193,21 +270,23 @@ impl Workbench {
         &self,
         merge: &Merge,
         sides: &Sides,
-        changed: &[ChangedTables; 2],
+        (changed, absent): (&[ChangedTables; 2], &BTreeSet<String>),
         policy: ConflictPolicy,
         date: &str,
     ) -> Result<MergeOutcome, Stop> {
         let (connection, Merge { ours, theirs, base }) = (&self.connection, merge);
         self.require_clean(&sides.ours)?;
         self.start(&sides.theirs)?;
-        let mut settlement = Settlement::new(connection, &self.path, theirs);
+        let mut settlement = Settlement::new(connection, &self.path, &base.commit, theirs);
         settle(&mut settlement, policy)?;
         for (tables, side) in changed.iter().zip([ours, theirs]) {
             if tables.contains(record::TABLE) {
                 record::keep(connection, &base.ancestor, side, false)?;
             }
         }
-        let conflicts = self.record(&settlement, &base.commit)?;
+        let both = changed[0].intersection(&changed[1]).cloned().collect();
+        let unchecked = self.unchecked(&both, absent)?;
+        let conflicts = self.record(&settlement.records, &unchecked, &base.commit)?;
         if sides.ours != *ours {
             // The engine moves a branch only when no merge is open on it.
             self.commit(&sides.ours, &sides.theirs, date)?;

@@ -25,6 +25,7 @@ use super::{
 use super::{date, stop};
 use crate::gateway::{Gateway, GatewayError};
 
+mod actions;
 mod check;
 mod chunks;
 mod closing;
@@ -505,6 +506,10 @@ impl Engine for DoltLite {
         connection::dirty_tables(&self.main)
     }
 
+    fn missing_modules(&mut self) -> EngineResult<Vec<(String, String)>> {
+        definitions::missing_modules(&self.main)
+    }
+
     fn discard(&mut self) -> EngineResult<Vec<String>> {
         commit::discard(&self.main)
     }
@@ -598,7 +603,10 @@ impl Engine for DoltLite {
     }
 
     fn check_integrity(&mut self) -> EngineResult<Option<String>> {
-        let rows = self.main.rows("PRAGMA integrity_check", &[]).during("check the database")?;
+        // Checks that call functions of other programs must not stop this one.
+        let connection = open(&self.path, Purpose::Read)?;
+        definitions::define_lacking(&connection)?;
+        let rows = connection.rows("PRAGMA integrity_check", &[]).during("check the database")?;
         let found: Vec<_> = rows.iter().map(|row| text(row.first())).collect();
         Ok(if found == ["ok"] { None } else { Some(found.join("; ")) })
     }

@@ -43,8 +43,11 @@ pub(super) struct Settlement<'a> {
     /// Tables whose constraints are checked as a whole at each look.
     pub(super) watched: Vec<String>,
     path: &'a Path,
+    base: &'a CommitHash,
     theirs: &'a CommitHash,
-    /// The database as it is in theirs; opened when first needed.
+    /// The database as it is in the base; opened when first needed.
+    at_base: Option<Connection>,
+    /// The same of theirs.
     at: Option<Connection>,
 }
 
@@ -70,8 +73,14 @@ impl RowConflict {
 }
 
 impl<'a> Settlement<'a> {
-    pub(super) fn new(connection: &'a Connection, path: &'a Path, theirs: &'a CommitHash) -> Self {
-        Self { connection, records: Vec::new(), watched: Vec::new(), path, theirs, at: None }
+    pub(super) fn new(
+        connection: &'a Connection,
+        path: &'a Path,
+        base: &'a CommitHash,
+        theirs: &'a CommitHash,
+    ) -> Self {
+        let (records, watched) = (Vec::new(), Vec::new());
+        Self { connection, records, watched, path, base, theirs, at_base: None, at: None }
     }
 
     /// Settles the row conflicts of one table.
@@ -280,10 +289,24 @@ impl<'a> Settlement<'a> {
     }
 
     fn at(&mut self) -> EngineResult<&Connection> {
-        if self.at.is_none() {
-            self.at = Some(open_at(self.path, self.theirs)?);
-        }
-        self.at.as_ref().ok_or(EngineError::Failed { what: "open theirs", message: String::new() })
+        opened(&mut self.at, self.path, self.theirs)
+    }
+
+    /// The database as it is in the base.
+    pub(super) fn base(&mut self) -> EngineResult<&Connection> {
+        opened(&mut self.at_base, self.path, self.base)
+    }
+}
+
+/// The database as it is in `commit`, which is opened once.
+fn opened<'c>(
+    at: &'c mut Option<Connection>,
+    path: &Path,
+    commit: &CommitHash,
+) -> EngineResult<&'c Connection> {
+    match at {
+        Some(connection) => Ok(connection),
+        none => Ok(none.insert(open_at(path, commit)?)),
     }
 }
 

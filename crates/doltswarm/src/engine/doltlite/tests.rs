@@ -12,6 +12,7 @@ use crate::engine::{ChunkFormat, Engine};
 mod chunks;
 mod definitions;
 mod dump;
+mod foreign;
 mod from;
 mod intake;
 mod own;

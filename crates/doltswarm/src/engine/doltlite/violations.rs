@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::actions::{BrokenKey, FOREIGN_KEY, act};
 use super::connection::{During, quote, text};
-use super::definitions::Form;
 use super::record::{self, Record};
-use super::settle::{CONSTRAINT, Settlement, Stop, Want, same, stuck};
+use super::settle::{Settlement, Stop, Want, same, stuck};
 use super::table::{self, Table};
 use crate::engine::{EngineError, EngineResult, Value};
 
@@ -16,19 +16,8 @@ const ADOPTING_PASSES: u64 = 8;
 struct Violation {
     kind: String,
     row: Vec<Value>,
-    /// What the broken foreign key says about the row, when that is what it breaks.
-    action: Option<Action>,
-}
-
-/// What a foreign key says about a row whose parent was deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Action {
-    /// The row goes too.
-    Cascade,
-    /// These columns become NULL.
-    SetNull(Vec<String>),
-    /// These columns become their default.
-    SetDefault(Vec<String>),
+    /// The foreign keys that it breaks.
+    keys: Vec<BrokenKey>,
 }
 
 /// What a pass does to a table.
@@ -96,33 +85,17 @@ fn plan(settlement: &Settlement<'_>, name: &str) -> EngineResult<Plan> {
             });
         };
         let kind = kind(text(row.first()));
-        let action = (kind == "foreign key").then(|| action(text(row.last()))).flatten();
+        let broken = (kind == FOREIGN_KEY).then(|| BrokenKey::parse(text(row.last()))).flatten();
         let key = table.key_json(&values);
-        let first = || Violation { kind: kind.clone(), row: values, action: action.clone() };
+        let first = || Violation { kind: kind.clone(), row: values, keys: Vec::new() };
         let violation = found.entry(key).or_insert_with(first);
         // A row that breaks several constraints is recorded once, under the first word of them.
         if kind < violation.kind {
             violation.kind = kind;
         }
-        if violation.action != action {
-            violation.action = None;
-        }
+        violation.keys.extend(broken);
     }
     Ok(Plan { table, violations: found.into_values().collect() })
-}
-
-/// What the engine says of a broken foreign key, as far as it says what to do.
-fn action(info: &str) -> Option<Action> {
-    let info: serde_json::Value = serde_json::from_str(info).ok()?;
-    let columns = info.get("Columns")?.as_array()?;
-    let columns = columns.iter().map(|name| name.as_str().map(str::to_owned)).collect();
-    let columns: Option<Vec<String>> = columns;
-    match info.get("OnDelete")?.as_str()? {
-        "CASCADE" => Some(Action::Cascade),
-        "SET NULL" => Some(Action::SetNull(columns?)),
-        "SET DEFAULT" => Some(Action::SetDefault(columns?)),
-        _ => None,
-    }
 }
 
 /// The engine's word for a constraint, shortened to the name people know.
@@ -141,10 +114,13 @@ fn adopt(settlement: &mut Settlement<'_>, plans: &[Plan]) -> Result<bool, Stop> 
     for Plan { table, violations } in plans {
         let mut wants = Vec::new();
         for violation in violations {
-            let Violation { kind, row, action } = violation;
-            if let Some(action) = action
-                && act(settlement, table, kind, row, action)?
-            {
+            let Violation { kind, row, keys } = violation;
+            // One at a time: the row is another one then, and what it still breaks is found again.
+            let mut acted = false;
+            for key in keys {
+                acted = acted || act(settlement, table, row, key)?;
+            }
+            if acted {
                 changed = true;
                 continue;
             }
@@ -171,45 +147,6 @@ fn adopt(settlement: &mut Settlement<'_>, plans: &[Plan]) -> Result<bool, Stop> 
     Ok(changed)
 }
 
-/// Does what a foreign key says about a row whose parent is gone. Returns whether that was possible.
-fn act(
-    settlement: &mut Settlement<'_>,
-    table: &Table,
-    kind: &str,
-    row: &[Value],
-    action: &Action,
-) -> Result<bool, Stop> {
-    let connection = settlement.connection;
-    let columns = match action {
-        Action::Cascade => {
-            remove_row(settlement, table, kind, row)?;
-            return Ok(true);
-        }
-        Action::SetNull(columns) | Action::SetDefault(columns) => columns,
-    };
-    let defaults = match action {
-        Action::SetDefault(_) => Form::load(connection, table.clone())?.fills,
-        _ => Vec::new(),
-    };
-    let mut version = row.to_vec();
-    for name in columns {
-        let place = table.columns.iter().position(|other| other.eq_ignore_ascii_case(name));
-        let Some(place) = place else { return Ok(false) };
-        version[place] = defaults.get(place).map_or(Value::Null, |fill| fill.value.clone());
-    }
-    // A default without a parent of its own breaks the key again.
-    if same(&version.iter().cloned().map(Some).collect(), row) {
-        return Ok(false);
-    }
-    match table.update_equal(connection, row, &version) {
-        Ok(()) => {}
-        Err(error) if error.code & 0xff == CONSTRAINT => return Ok(false),
-        Err(error) => return Err(stuck(error, table)),
-    }
-    record(settlement, table, kind, row, Some(table.json(&version)));
-    Ok(true)
-}
-
 /// Removes the violating rows.
 fn remove(settlement: &mut Settlement<'_>, plans: &[Plan]) -> Result<(), Stop> {
     for Plan { table, violations } in plans {
@@ -220,7 +157,8 @@ fn remove(settlement: &mut Settlement<'_>, plans: &[Plan]) -> Result<(), Stop> {
     Ok(())
 }
 
-fn remove_row(
+/// Removes a row, and records it.
+pub(super) fn remove_row(
     settlement: &mut Settlement<'_>,
     table: &Table,
     kind: &str,
@@ -237,7 +175,8 @@ fn remove_row(
     table.delete(connection, &key).map_err(|error| stuck(error, table))
 }
 
-fn record(
+/// Records a version of a row that breaks something.
+pub(super) fn record(
     settlement: &mut Settlement<'_>,
     table: &Table,
     kind: &str,

@@ -28,6 +28,8 @@ use crate::engine::{EngineResult, Value};
 mod carry;
 mod changes;
 mod create_table;
+mod foreign_modules;
+mod functions;
 mod objects;
 mod plan;
 mod rows;
@@ -38,6 +40,8 @@ mod virtual_tables;
 
 pub(super) use carry::Form;
 pub(super) use changes::Identity;
+pub(super) use foreign_modules::missing_modules;
+pub(super) use functions::{called_in_checks, define_lacking, is_known};
 
 /// One commit of the merge.
 struct Side {
@@ -91,6 +95,8 @@ const SCHEMAS_REMEMBERED_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct SchemaDigests {
     known: BTreeMap<CommitHash, [u8; 32]>,
+    /// What each schema may call, by its digest.
+    called: BTreeMap<[u8; 32], BTreeSet<String>>,
 }
 
 impl SchemaDigests {
@@ -103,16 +109,34 @@ impl SchemaDigests {
         let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema \
                    WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name";
         let mut hasher = blake3::Hasher::new();
-        for value in connection.rows(sql, &[]).during("read the schema")?.into_iter().flatten() {
+        let rows = connection.rows(sql, &[]).during("read the schema")?;
+        for value in rows.iter().flatten() {
             let bytes = value.bytes().unwrap_or(&[]);
             hasher.update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
         }
         if self.known.len() >= SCHEMAS_REMEMBERED_MAX {
             self.known.clear();
+            self.called.clear();
         }
         let digest = *hasher.finalize().as_bytes();
+        let calls = || rows.iter().flat_map(|row| functions::called(text(row.get(3)))).collect();
+        self.called.entry(digest).or_insert_with(calls);
         self.known.insert(*commit, digest);
         Ok(digest)
+    }
+
+    /// The names, in lower case, of what may be functions in the schemas of these commits.
+    pub(super) fn called(
+        &mut self,
+        path: &Path,
+        commits: [&CommitHash; 3],
+    ) -> EngineResult<BTreeSet<String>> {
+        let mut all = BTreeSet::new();
+        for commit in commits {
+            let digest = self.of(path, commit)?;
+            all.extend(self.called.get(&digest).into_iter().flatten().cloned());
+        }
+        Ok(all)
     }
 
     /// Whether the schemas of all three commits are the same.
@@ -139,6 +163,16 @@ pub(super) fn is_needed_for_rows(
     theirs: &ChangedTables,
 ) -> EngineResult<bool> {
     let both: Vec<_> = ours.intersection(theirs).collect();
+    // The two may have changed different tables of one virtual table.
+    if foreign_modules::has_virtual_tables(connection)? {
+        let shadows = Schema::read(connection)?.shadows;
+        let owners = |changed: &ChangedTables| -> BTreeSet<String> {
+            changed.iter().filter_map(|name| shadows.get(name).cloned()).collect()
+        };
+        if !owners(ours).is_disjoint(&owners(theirs)) {
+            return Ok(true);
+        }
+    }
     if both.is_empty() {
         return Ok(false);
     }
@@ -148,9 +182,6 @@ pub(super) fn is_needed_for_rows(
     }
     let schema = Schema::read(connection)?;
     for name in both {
-        if schema.shadows.contains_key(name) {
-            return Ok(true);
-        }
         let Some(object) = schema.table(name) else { continue };
         let table = require(connection, &object.name)?;
         if table.width() > WIDTH_MAX || !table.has_key() {
@@ -170,6 +201,8 @@ pub(super) struct DefinitionMerge<'a> {
     our_rows: BTreeSet<String>,
     /// The same of theirs.
     their_rows: BTreeSet<String>,
+    /// Functions that definitions call and nobody here has; they give NULL.
+    absent: &'a BTreeSet<String>,
     /// What was lost so far.
     pub(super) records: Vec<Record>,
 }
@@ -181,9 +214,13 @@ impl<'a> DefinitionMerge<'a> {
         connection: &'a Connection,
         [base, ours, theirs]: [&CommitHash; 3],
         changed: [&ChangedTables; 2],
+        absent: &'a BTreeSet<String>,
     ) -> EngineResult<Self> {
         let [base, ours, theirs] =
             [Side::open(path, base)?, Side::open(path, ours)?, Side::open(path, theirs)?];
+        for side in [&base, &ours, &theirs] {
+            define_absent(&side.connection, absent)?;
+        }
         // The rows of a virtual table are in its shadow tables.
         let rows = |changed: &ChangedTables, side: &Side| {
             let shadows = base.schema.shadows.iter().chain(&side.schema.shadows);
@@ -197,7 +234,13 @@ impl<'a> DefinitionMerge<'a> {
             changed.iter().cloned().chain(owners).chain(redefined).collect()
         };
         let (our_rows, their_rows) = (rows(changed[0], &ours), rows(changed[1], &theirs));
-        Ok(Self { connection, base, ours, theirs, our_rows, their_rows, records: Vec::new() })
+        let records = Vec::new();
+        Ok(Self { connection, base, ours, theirs, our_rows, their_rows, absent, records })
+    }
+
+    /// The tables that both sides changed, in rows or in definition; names in lower case.
+    pub(super) fn changed_by_both(&self) -> ChangedTables {
+        self.our_rows.intersection(&self.their_rows).cloned().collect()
     }
 
     /// Merges objects and rows. Returns the tables whose constraints are to be checked.
@@ -221,6 +264,7 @@ impl<'a> DefinitionMerge<'a> {
 
     fn plan(&self) -> EngineResult<Plan> {
         let scratch = Connection::open(Path::new(":memory:"), true).during("check a definition")?;
+        define_absent(&scratch, self.absent)?;
         let is_valid = |sql: &str| {
             let valid = scratch.batch(sql).is_ok();
             // The next one may have the same name.
@@ -274,6 +318,12 @@ impl<'a> DefinitionMerge<'a> {
         }
         Ok(())
     }
+}
+
+/// Makes functions known that nobody here has.
+fn define_absent(connection: &Connection, names: &BTreeSet<String>) -> EngineResult<()> {
+    let mut defined = names.iter().map(|name| connection.define_absent(name));
+    defined.try_for_each(|result| result.during("define a function"))
 }
 
 /// By what the rows of a table are known in all of these definitions of it.

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::DefinitionMerge;
+use super::foreign_modules::is_foreign;
 use super::plan::Plan;
 use super::schema::{Kind, Object, Schema};
 use super::tokens::tokens;
+use crate::engine::doltlite::check::is_lack;
 use crate::engine::doltlite::connection::{During, quote, text};
 use crate::engine::doltlite::record::Record;
 use crate::engine::doltlite::table::Table;
@@ -37,6 +39,9 @@ impl DefinitionMerge<'_> {
     }
 
     fn drop(&self, object: &Object) -> EngineResult<()> {
+        if is_foreign(object) {
+            return self.drop_foreign(&object.name);
+        }
         let sql = format!("DROP {} IF EXISTS {}", object.kind.word(), quote(&object.name));
         self.connection.batch(&sql).during("drop an object")
     }
@@ -91,7 +96,7 @@ impl DefinitionMerge<'_> {
         loop {
             let broken = |object: &Object| {
                 let sql = format!("SELECT * FROM main.{}", quote(&object.name));
-                self.connection.prepares(&sql).is_err()
+                self.connection.prepares(&sql).is_err_and(|error| !is_lack(&error))
             };
             let gone: Vec<_> =
                 views.iter().filter(|(_, object)| broken(object)).map(|(name, _)| *name).collect();
@@ -116,7 +121,7 @@ impl DefinitionMerge<'_> {
             return Ok(());
         }
         let Some(sql) = self.firing(object)? else { return Ok(()) };
-        if self.connection.prepares(&sql).is_err() {
+        if self.connection.prepares(&sql).is_err_and(|error| !is_lack(&error)) {
             self.drop(object)?;
             self.record_object(object);
         }

@@ -108,10 +108,14 @@ pub(super) fn fold_case(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-/// Endings of the names of shadow tables, for the modules that this engine has.
-const SHADOWS: [(&str, &[&str]); 2] = [
+/// Endings of the names of shadow tables, for modules that are well known. Of other modules any table
+/// whose name begins with the virtual table's counts as one.
+const SHADOWS: [(&str, &[&str]); 4] = [
     ("fts5", &["data", "idx", "content", "docsize", "config"]),
     ("rtree", &["node", "rowid", "parent"]),
+    // This engine has not these, but others that write to its files.
+    ("fts3", &["content", "segments", "segdir", "docsize", "stat"]),
+    ("fts4", &["content", "segments", "segdir", "docsize", "stat"]),
 ];
 
 impl Schema {

@@ -1,5 +1,7 @@
-//! Virtual tables: full-text and spatial indexes merge by their own rows, never by their shadow tables.
+//! Virtual tables: full-text and spatial indexes merge by their own rows, never by their shadow tables;
+//! others as a whole.
 
+use super::foreign_modules::is_foreign;
 use super::plan::Plan;
 use super::schema::{Kind, Object, fold_case};
 use super::tokens::tokens;
@@ -18,6 +20,8 @@ enum Content {
     Other,
     /// Nothing can be read back: the table is decided as a whole.
     Opaque,
+    /// Whoever merges may lack the module: the table is decided as a whole.
+    Foreign,
 }
 
 /// A virtual table's rows as this engine shows them.
@@ -60,7 +64,16 @@ impl DefinitionMerge<'_> {
             return Ok(());
         }
         match (is(ours), our_rows, their_rows, content) {
-            (true, _, false, Content::Own { .. } | Content::Opaque) => Ok(()),
+            (true, _, false, Content::Own { .. } | Content::Opaque | Content::Foreign) => Ok(()),
+            (same, _, _, Content::Foreign) => {
+                if our_rows {
+                    self.record_foreign_rows(name)?;
+                }
+                if same && our_rows {
+                    self.record_virtual(object);
+                }
+                self.take_foreign_over(object)
+            }
             (true, true, true, Content::Own { counted }) => {
                 self.take_virtual_over(object)?;
                 self.merge_virtual(object, counted)
@@ -80,6 +93,9 @@ impl DefinitionMerge<'_> {
     /// Records the rows that ours added or changed in a virtual table that goes.
     pub(super) fn record_lost_virtual(&mut self, name: &str) -> EngineResult<()> {
         let Some(object) = self.ours.schema.relations.get(name) else { return Ok(()) };
+        if is_foreign(object) {
+            return self.record_foreign_rows(name);
+        }
         let (base, Some(ours)) = (read(&self.base, object)?, read(&self.ours, object)?) else {
             return Ok(());
         };
@@ -215,6 +231,9 @@ fn read(side: &Side, object: &Object) -> EngineResult<Option<Rows>> {
 
 /// How the rows of a virtual table merge, by its module and its arguments.
 fn content(object: &Object) -> Content {
+    if is_foreign(object) {
+        return Content::Foreign;
+    }
     match object.module().as_deref() {
         Some("rtree") => Content::Own { counted: false },
         Some("fts5") => {

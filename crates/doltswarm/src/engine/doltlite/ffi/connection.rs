@@ -117,6 +117,17 @@ impl Connection {
         unsafe { super::sqlite3_busy_timeout(self.db.as_ptr(), millis) };
     }
 
+    /// Makes a function known that gives NULL for any arguments: for one that a definition calls and only
+    /// another program has.
+    pub(in super::super) fn define_absent(&self, name: &str) -> Result<(), SqliteError> {
+        let name = CString::new(name)
+            .map_err(|_| SqliteError::new(1, "the name of a function has a NUL byte"))?;
+        match functions::register_absent(self.db, &name) {
+            super::OK => Ok(()),
+            code => Err(self.error(code)),
+        }
+    }
+
     /// Switches triggers on or off for this connection.
     pub(in super::super) fn enable_triggers(&self, on: bool) {
         let (on, now) = (c_int::from(on), ptr::null_mut::<c_int>());

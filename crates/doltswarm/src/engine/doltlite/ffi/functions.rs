@@ -1,7 +1,7 @@
 //! SQL functions that people's definitions use and the engine lacks.
 
 use std::cell::RefCell;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use regex_lite::Regex;
@@ -69,6 +69,29 @@ pub(super) fn register(db: NonNull<Sqlite3>) -> c_int {
         )
     }
 }
+
+/// Makes a function known that gives NULL for any arguments.
+pub(super) fn register_absent(db: NonNull<Sqlite3>, name: &CStr) -> c_int {
+    let none = ptr::null();
+    // SAFETY: the handle is open, the name is NUL-terminated, and `absent` is what the engine expects of
+    // a function without data.
+    unsafe {
+        sqlite3_create_function_v2(
+            db.as_ptr(),
+            name.as_ptr(),
+            -1,
+            FLAGS,
+            ptr::null_mut(),
+            Some(absent),
+            none,
+            none,
+            none,
+        )
+    }
+}
+
+/// Sets no result, which is NULL.
+unsafe extern "C" fn absent(_context: *mut Context, _count: c_int, _args: *mut *mut Argument) {}
 
 /// `text REGEXP pattern`: whether the pattern matches somewhere in the text. NULL if one is NULL.
 unsafe extern "C" fn regexp(context: *mut Context, _count: c_int, arguments: *mut *mut Argument) {

@@ -258,6 +258,55 @@ fn equal_new_rows_without_a_key_are_counted() {
 }
 
 #[test]
+fn an_updated_parent_is_followed_as_its_foreign_key_says() {
+    let base = |action: &str| {
+        format!(
+            "CREATE TABLE list (id INTEGER PRIMARY KEY, name TEXT UNIQUE);
+             CREATE TABLE task (id INTEGER PRIMARY KEY,
+               list TEXT DEFAULT 'other' REFERENCES list (name) ON UPDATE {action} ON DELETE SET NULL);
+             INSERT INTO list VALUES (1, 'home'), (2, 'other');
+             INSERT INTO task VALUES (1, 'home')"
+        )
+    };
+    let rename = "UPDATE list SET name = 'house' WHERE id = 1; UPDATE task SET list = 'house'";
+    let insert = "INSERT INTO task VALUES (5, 'home')";
+    for (action, row) in [
+        ("CASCADE", json!([5, "house"])),
+        ("SET NULL", json!([5, null])),
+        ("SET DEFAULT", json!([5, "other"])),
+    ] {
+        for (ours, theirs) in [(rename, insert), (insert, rename)] {
+            let pair = &mut pair();
+            assert_eq!(pair.settled(&base(action), ours, theirs), 1, "{action}");
+            assert_eq!(pair.query("SELECT * FROM task WHERE id = 5"), json!([row]), "{action}");
+            let lost = json!([["foreign key", "task", r#"{"list":"home"}"#]]);
+            let found = "SELECT kind, table_name, loser FROM swarm_conflicts";
+            assert_eq!(pair.query(found), lost, "{action}");
+        }
+    }
+    // A parent that is gone was deleted, whatever is said for updates.
+    let pair = &mut pair();
+    let delete = "DELETE FROM task; DELETE FROM list WHERE id = 1";
+    assert_eq!(pair.settled(&base("CASCADE"), delete, insert), 1);
+    assert_eq!(pair.query("SELECT * FROM task"), json!([[5, null]]));
+}
+
+#[test]
+fn a_row_under_two_renamed_parents_follows_both() {
+    let pair = &mut pair();
+    let conflicts = pair.settled(
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, u TEXT UNIQUE, a INT, b INT, UNIQUE (a, b));
+         CREATE TABLE c (id INTEGER PRIMARY KEY, u TEXT REFERENCES p (u) ON UPDATE CASCADE, a INT,
+           b INT, FOREIGN KEY (a, b) REFERENCES p (a, b) ON UPDATE CASCADE);
+         INSERT INTO p VALUES (1, 'x', 1, 2)",
+        "UPDATE p SET u = 'y', a = 7, b = 8",
+        "INSERT INTO c VALUES (1, 'x', 1, 2)",
+    );
+    assert_eq!(pair.query("SELECT * FROM c"), json!([[1, "y", 7, 8]]));
+    assert_eq!(conflicts, 2);
+}
+
+#[test]
 fn foreign_key_actions_are_what_settling_does() {
     let base = |action: &str| {
         format!(

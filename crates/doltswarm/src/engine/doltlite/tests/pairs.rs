@@ -2,13 +2,20 @@
 
 use std::num::NonZero;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use doltswarm_core::commit::ConflictPolicy;
+use doltswarm_core::id::CommitHash;
+
+use super::super::DoltLite;
 use super::super::connection::{quote, text};
 use super::super::ffi::Connection;
 use super::pair_at;
-use crate::engine::Value;
+use crate::engine::conformance::merge;
+use crate::engine::{MergeOutcome, Value};
 
 /// What both sides start from.
 const BASE: &str = "
@@ -23,7 +30,7 @@ const BASE: &str = "
 
 /// The changes, with a name each. `MARK` becomes a text of the side: it must be found again after the
 /// merge, in a table or in a record.
-const CHANGES: [(&str, &str); 27] = [
+const CHANGES: [(&str, &str); 30] = [
     ("insert rows", "INSERT INTO t VALUES (9, 9, 'MARK', 2)"),
     ("update a cell", "UPDATE t SET b = 'MARK' WHERE id = 1"),
     ("update another cell", "UPDATE t SET a = 7 WHERE id = 1; INSERT INTO log VALUES ('MARK')"),
@@ -69,6 +76,22 @@ const CHANGES: [(&str, &str); 27] = [
     ("a table for full text", "CREATE VIRTUAL TABLE made USING fts5 (x); INSERT INTO made VALUES ('MARK')"),
     ("rows without a key", "INSERT INTO log VALUES ('MARK'), ('same')"),
     ("a parent's name", "UPDATE p SET u = 'MARK' WHERE id = 1"),
+    (
+        "add generated columns",
+        "ALTER TABLE t ADD COLUMN gen TEXT AS (upper(b) || a); CREATE INDEX tg ON t (gen);
+         UPDATE t SET b = 'MARK' WHERE id = 3",
+    ),
+    ("index expressions", "CREATE INDEX te ON t (lower(b) COLLATE NOCASE, a + 1); UPDATE t SET a = 8 WHERE id = 3"),
+    (
+        "rebuild with a collation and all that is evaluated",
+        "DROP VIEW v; CREATE TABLE new_t (id INTEGER PRIMARY KEY, a INT, b TEXT COLLATE NOCASE, pid INT,
+           r BLOB DEFAULT (randomblob(8)), d TEXT DEFAULT (datetime('now', 'localtime')),
+           s TEXT AS (b || id) STORED);
+         INSERT INTO new_t (id, a, b, pid, r, d) SELECT id, a, b, pid, x'00', 'then' FROM t; DROP TABLE t;
+         ALTER TABLE new_t RENAME TO t; INSERT INTO t (id, b, r, d) VALUES (8, 'MARK', x'01', 'then');
+         CREATE TRIGGER clock AFTER INSERT ON t BEGIN
+           INSERT INTO log VALUES (strftime('%s', 'now') || hex(randomblob(4))); END",
+    ),
 ];
 
 /// What is in a database as text: every row, and every definition.
@@ -106,13 +129,17 @@ fn require_usable(path: &Path, what: &str) {
     assert_eq!(broken, Vec::<Vec<Value>>::new(), "{what}");
 }
 
-/// Merges two changes and requires that nothing is lost and all can be used.
-fn meet((our_name, ours): (&str, &str), (their_name, theirs): (&str, &str)) {
+/// Merges two changes and requires that nothing is lost and all can be used. Keeps the database as it was
+/// before the merge, and what the merge has to give, under `keep`.
+fn meet((our_name, ours): (&str, &str), (their_name, theirs): (&str, &str), keep: &Path) {
     let what = format!("{our_name} / {their_name}");
     let (mut pair, path) = pair_at();
     let (ours, theirs) = (ours.replace("MARK", "mark-o"), theirs.replace("MARK", "mark-t"));
     let split = pair.split(BASE, &ours, &theirs);
+    std::fs::copy(&path, keep.with_extension("db")).unwrap();
     pair.settle(&split);
+    let expected = [split.ours, split.theirs, pair.a.main().unwrap()].map(|hash| hash.to_string());
+    std::fs::write(keep, expected.join(" ")).unwrap();
     let all = dump(&path);
     for (sql, mark) in [(&ours, "mark-o"), (&theirs, "mark-t")] {
         assert!(!sql.contains(mark) || all.contains(mark), "{what}: {mark} is lost: {all}");
@@ -120,8 +147,14 @@ fn meet((our_name, ours): (&str, &str), (their_name, theirs): (&str, &str)) {
     require_usable(&path, &what);
 }
 
-#[test]
-fn every_pair_of_changes_merges_and_loses_nothing() {
+/// Names the directory with what another process merged, for the process that merges it again.
+const ELSEWHERE: &str = "DOLTSWARM_TEST_MERGE_AGAIN";
+
+/// How long after the first merge the second one is made: the clock shows another second, and more.
+const LATER: Duration = Duration::from_secs(3);
+
+/// Runs a job for each pair, on all cores; returns the pairs that failed.
+fn for_each_pair(job: impl Fn(usize) + Sync + std::panic::RefUnwindSafe) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -129,15 +162,69 @@ fn every_pair_of_changes_merges_and_loses_nothing() {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let (ours, theirs) = (at / CHANGES.len(), at % CHANGES.len());
-                    let Some(ours) = CHANGES.get(ours) else { break };
-                    let theirs = CHANGES[theirs];
-                    if std::panic::catch_unwind(|| meet(*ours, theirs)).is_err() {
+                    if at >= PAIRS {
+                        break;
+                    }
+                    if std::panic::catch_unwind(|| job(at)).is_err() {
+                        let (ours, theirs) = pair_of(at);
                         failed.lock().unwrap().push(format!("{} / {}", ours.0, theirs.0));
                     }
                 }
             });
         }
     });
-    assert_eq!(failed.into_inner().unwrap(), Vec::<String>::new());
+    failed.into_inner().unwrap()
 }
+
+const PAIRS: usize = CHANGES.len() * CHANGES.len();
+
+type Change = (&'static str, &'static str);
+
+fn pair_of(at: usize) -> (Change, Change) {
+    (CHANGES[at / CHANGES.len()], CHANGES[at % CHANGES.len()])
+}
+
+/// Merges what another process merged some time ago, and requires the same commit.
+fn merge_again(kept: &Path) {
+    let text = std::fs::read_to_string(kept).unwrap();
+    let hashes: Vec<CommitHash> = text.split(' ').map(|hash| hash.parse().unwrap()).collect();
+    let age = kept.metadata().unwrap().modified().unwrap().elapsed().unwrap();
+    std::thread::sleep(LATER.saturating_sub(age));
+    let mut engine = DoltLite::open(&kept.with_extension("db")).unwrap();
+    let merged = merge(&mut engine, &hashes[0], &hashes[1], ConflictPolicy::Settle).unwrap();
+    let MergeOutcome::Merged { commit, .. } = merged else { panic!("{merged:?}") };
+    assert_eq!(commit, hashes[2]);
+}
+
+/// Lets another process merge all pairs again, later, in another time zone and locale and as another
+/// user.
+fn merge_all_again(kept: &Path) {
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    let name = std::thread::current().name().unwrap().to_owned();
+    again.args(["--exact", &name, "--nocapture"]).env(ELSEWHERE, kept);
+    again.env("TZ", "XST-13:45").env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8");
+    again.env("USER", "somebody").env("LOGNAME", "somebody").env("HOME", kept);
+    let output = again.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let count = std::fs::read_to_string(kept.join("merged")).unwrap();
+    assert_eq!(count, PAIRS.to_string());
+}
+
+#[test]
+fn every_pair_merges_alike_everywhere_and_loses_nothing() {
+    if let Some(kept) = std::env::var_os(ELSEWHERE) {
+        let kept = Path::new(&kept);
+        assert_eq!(for_each_pair(|at| merge_again(&kept.join(at.to_string()))), NOTHING);
+        std::fs::write(kept.join("merged"), PAIRS.to_string()).unwrap();
+        return;
+    }
+    let kept = tempfile::tempdir().unwrap();
+    let failed = for_each_pair(|at| {
+        let (ours, theirs) = pair_of(at);
+        meet(ours, theirs, &kept.path().join(at.to_string()));
+    });
+    assert_eq!(failed, NOTHING);
+    merge_all_again(kept.path());
+}
+
+const NOTHING: [String; 0] = [];
