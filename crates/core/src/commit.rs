@@ -86,7 +86,7 @@ pub struct UserCommit {
     /// Where it builds on several by way of one merge commit: that merge commit, which is their fold.
     /// It is vouched for by this commit's signature alone.
     pub made_on: Option<CommitHash>,
-    /// The peer whose signature it carries.
+    /// The peer whose signature it carries; of several the one with the lowest key.
     pub signer: PeerId,
 }
 

@@ -175,6 +175,15 @@ impl CommitGraph {
         self.signers.get(entry.signer as usize).copied()
     }
 
+    /// Notes that the commit is signed by a lower key than was known. Returns whether that is new.
+    /// [`Standing::signers_changed`] must hear of it.
+    pub(crate) fn set_signer(&mut self, hash: &CommitHash, signer: PeerId) -> bool {
+        let Some(&number) = self.index.get(hash) else { return false };
+        let signer = self.signer_number(signer);
+        let entry = &mut self.entries[number as usize];
+        std::mem::replace(&mut entry.signer, signer) != signer
+    }
+
     /// When the commit arrived, as a number that only grows.
     pub(crate) fn arrival(&self, hash: &CommitHash) -> Option<u32> {
         self.index.get(hash).copied()

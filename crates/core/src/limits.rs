@@ -21,6 +21,14 @@ pub const UNKNOWN_HEADS_MAX: usize = 4 * HEADS_PER_MESSAGE_MAX;
 /// aside. Each costs a merge whenever the fold begins anew, and a writer that has met its own commits
 /// has one. 64 leaves room for a key that is used on several machines.
 pub const CONCURRENT_HEADS_MAX: usize = 64;
+/// How many signatures of one commit are kept, those of the lowest keys. More than one only comes about
+/// if databases are copied, or by malice.
+pub const SIGNATURES_PER_COMMIT_MAX: usize = 4;
+/// How many signatures one peer may list at a time.
+pub const SIGNATURES_LISTED_MAX: usize = PULL_COMMITS_MAX * SIGNATURES_PER_COMMIT_MAX;
+/// How long a peer that knows other signatures is not asked for them again: its answer is as long as the
+/// history, and signatures differ only if databases or stores were copied.
+pub const SIGNATURES_ASKED_INTERVAL: Duration = Duration::from_secs(60);
 /// How many commits one pull may bring from one peer before it is refused. A first clone is not a
 /// pull.
 pub const PULL_COMMITS_MAX: usize = 1_000_000;

@@ -4,7 +4,7 @@ use crate::commit::{ConflictPolicy, EngineKind};
 use crate::id::{CommitHash, PeerId, SwarmId};
 
 /// The version of the protocol that this code speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The first words on a connection: both sides must agree on every field but the version of the
 /// engine, where a difference is only reported.
@@ -150,6 +150,9 @@ pub struct HeadReply {
     pub answer: HeadsAnswer,
     /// A hash over the grants the sender knows; where it differs the asker asks for them.
     pub grants_digest: [u8; 32],
+    /// Which keys signed which of the commits under the heads, as a digest; where it differs at equal
+    /// heads the asker asks for the signatures.
+    pub signers: SignersDigest,
     /// Where other members were last seen: all of few, or a random choice of many.
     pub peers: Vec<PeerRecord>,
 }
@@ -163,7 +166,51 @@ pub struct PeerRecord {
     pub addresses: Vec<String>,
 }
 
-/// A user commit's detached signature, as it travels.
+/// Which keys signed which commits, as a sum of hashes: equal if the sets are, and cheap to keep up to
+/// date. It only shows what to ask for, so nothing rests on it if somebody makes two sets collide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct SignersDigest([u64; 4]);
+
+impl SignersDigest {
+    /// A digest that was read from a message.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        let mut lanes = [0; 4];
+        for (lane, bytes) in lanes.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *lane = u64::from_be_bytes(*bytes);
+        }
+        Self(lanes)
+    }
+
+    /// The digest as it travels.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (bytes, lane) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.0) {
+            *bytes = lane.to_be_bytes();
+        }
+        bytes
+    }
+
+    /// The key signed the commit.
+    pub fn add(&mut self, commit: &CommitHash, signer: &PeerId) {
+        self.change(commit, signer, u64::wrapping_add);
+    }
+
+    /// The key's signature of the commit is not kept any more.
+    pub fn remove(&mut self, commit: &CommitHash, signer: &PeerId) {
+        self.change(commit, signer, u64::wrapping_sub);
+    }
+
+    fn change(&mut self, commit: &CommitHash, signer: &PeerId, by: fn(u64, u64) -> u64) {
+        let mut hasher = blake3::Hasher::new_derive_key("doltswarm v1 signers digest");
+        hasher.update(commit.as_bytes()).update(signer.as_bytes());
+        let Self(lanes) = Self::from_bytes(*hasher.finalize().as_bytes());
+        for (sum, lane) in self.0.iter_mut().zip(lanes) {
+            *sum = by(*sum, lane);
+        }
+    }
+}
+
+/// A user commit's detached signature, as it travels. A commit may have several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedCommit {
     /// The commit.

@@ -4,6 +4,7 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::id::{CommitHash, PeerId, SwarmId};
+use crate::limits::SIGNATURES_PER_COMMIT_MAX;
 use crate::message::SignedCommit;
 
 /// What a commit's signature is over begins with this, so that it can mean nothing else.
@@ -49,6 +50,14 @@ pub fn sign_commit(key: &SigningKey, swarm: &SwarmId, commit: &CommitHash) -> Si
 /// Where the signature is bad, or the signer's id is no public key.
 pub fn verify_commit(swarm: &SwarmId, commit: &SignedCommit) -> Result<(), BadSignature> {
     verify(&commit.signer, &commit_message(swarm, &commit.hash), &commit.signature)
+}
+
+/// Keeps of one commit's signatures those of the lowest keys, one of each key; sorted by key. The first
+/// one's key is shown as the commit's author, so that is the same wherever the signatures are.
+pub fn keep_lowest(signatures: &mut Vec<SignedCommit>) {
+    signatures.sort_by_key(|signed| signed.signer);
+    signatures.dedup_by_key(|signed| signed.signer);
+    signatures.truncate(SIGNATURES_PER_COMMIT_MAX);
 }
 
 /// Returns the peer that holds this key.
@@ -106,6 +115,27 @@ mod tests {
     fn signed() -> (SwarmId, SignedCommit) {
         let swarm = SwarmId::from_bytes([7; 32]);
         (swarm, sign_commit(&key(1), &swarm, &CommitHash::from_bytes([9; 20])))
+    }
+
+    #[test]
+    fn the_lowest_keys_are_kept_in_any_order() {
+        let signed = |n: u8| SignedCommit {
+            hash: CommitHash::from_bytes([9; 20]),
+            signer: PeerId::from_bytes([n; 32]),
+            signature: [n; 64],
+        };
+        let keys = |order: &[u8]| {
+            let mut kept = Vec::new();
+            for n in order {
+                kept.push(signed(*n));
+                keep_lowest(&mut kept);
+            }
+            kept
+        };
+        let expected = [1, 2, 3, 4].map(signed);
+        for order in [[1, 2, 3, 4, 5, 6, 1], [6, 5, 4, 3, 2, 1, 1], [3, 6, 3, 1, 5, 2, 4]] {
+            assert_eq!(keys(&order), expected, "{order:?}");
+        }
     }
 
     #[test]

@@ -158,6 +158,13 @@ impl Standing {
         was
     }
 
+    /// Commits of the graph have other signers now. Returns whether the fold's heads changed.
+    pub fn signers_changed(&mut self, graph: &CommitGraph) -> bool {
+        let before = self.fold_heads.clone();
+        self.rebuild(graph);
+        before != self.fold_heads
+    }
+
     /// Nothing is set aside and no key has too many heads, so that the fold's heads are the heads.
     fn is_simple(&self) -> bool {
         self.above_local.is_empty()

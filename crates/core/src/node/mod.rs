@@ -438,6 +438,24 @@ impl Node {
         is_new
     }
 
+    /// These commits turned out to be signed by a lower key, or by a key at all. Which heads take part may
+    /// change by it.
+    pub fn handle_signers(&mut self, now: Time, signers: &[(CommitHash, PeerId)]) {
+        let mut is_new = false;
+        for (commit, signer) in signers {
+            is_new |= self.graph.set_signer(commit, *signer);
+        }
+        if is_new && self.standing.signers_changed(&self.graph) {
+            self.folding.begin_anew(&self.graph, &self.standing);
+        }
+        self.drive(now);
+    }
+
+    /// Whether the peer's heads are known to be the same as this node's.
+    pub fn has_equal_heads(&self, peer: &PeerId) -> bool {
+        self.peers.is_in_sync(peer)
+    }
+
     /// The commit takes part again. Returns whether it was set aside here.
     pub fn handle_release(&mut self, now: Time, commit: CommitHash) -> bool {
         let was = self.standing.release(&self.graph, &commit);

@@ -134,3 +134,30 @@ fn five_thousand_heads_of_one_key_cost_bounded_work() {
     assert_eq!(settle(&mut rig), 1);
     assert_eq!(rig.node.set_aside().len(), 4_500 - CONCURRENT_HEADS_MAX);
 }
+
+#[test]
+fn a_lower_signature_changes_which_heads_take_part() {
+    let founding = hash(FOUNDING);
+    let crowd: Vec<UserCommit> =
+        (0..=CONCURRENT_HEADS_MAX as u32).map(|n| wide(n, &[founding], 2)).collect();
+    let mut rig = Rig::restored(restored(&crowd, founding, &[FOUNDING]));
+    settle(&mut rig);
+    let [aside] = rig.node.set_aside() else { panic!("{:?}", rig.node.set_aside()) };
+    // It turns out that a lower key signed it too.
+    let head = aside.head;
+    rig.node.handle_signers(rig.now, &[(head, peer(1)), (founding, peer(1))]);
+    settle(&mut rig);
+    assert!(rig.node.set_aside().is_empty());
+    assert_eq!(rig.node.graph().signer(&head), Some(peer(1)));
+    // A node that knew it from the beginning has the same main.
+    let crowd: Vec<UserCommit> = crowd
+        .into_iter()
+        .map(|it| UserCommit { signer: if it.hash == head { peer(1) } else { it.signer }, ..it })
+        .collect();
+    let mut other = Rig::restored(restored(&crowd, founding, &[FOUNDING]));
+    settle(&mut other);
+    assert_eq!(rig.node.main(), other.node.main());
+    // Signatures that change nothing cost nothing.
+    rig.node.handle_signers(rig.now, &[(head, peer(1))]);
+    rig.assert_idle();
+}

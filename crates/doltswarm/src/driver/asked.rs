@@ -80,6 +80,7 @@ impl Driver {
         Ok(HeadReply {
             answer: self.node.heads_answer(&request.unwrap_or_default()),
             grants_digest: self.shared.membership().digest(),
+            signers: self.signers,
             peers,
         })
     }

@@ -420,6 +420,7 @@ impl Driver {
                     self.keep_in_mind(*peer);
                 }
                 self.node.handle_heads(now, op, Ok(reply.answer));
+                self.compare_signers(peer, reply.signers);
             }
             Err(error) => {
                 tracing::debug!(%peer, %error, "a request for heads failed");

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::command::StatusRead;
 use super::foreign::Refused;
 use super::garbage::Collected;
+use super::signatures::Signatures;
 use crate::engine::{EngineError, Executed, MoveOutcome};
 use crate::net::{CallError, JoinAnswer, JoinAsk, NetEvent, Refusal};
 use crate::swarm::{ExecError, ExecReport, InviteOptions, PeersError, Status, WaitFor, WaitReport};
@@ -38,6 +39,8 @@ pub(crate) enum Input {
     Merged { op: OpId, merge: Merge, result: MergeDone },
     /// A move of main ended.
     Moved { op: OpId, outcome: Result<MoveOutcome, EngineError>, infos: Infos },
+    /// Verified signatures of commits that are here.
+    Signatures { signed: Vec<SignedCommit> },
     /// A pull ended; where it was good, its chunks are in the database and its signatures verified.
     Fetched { op: OpId, peer: PeerId, heads: Vec<CommitHash>, result: Result<Fetched, FetchError> },
     /// A peer answered a request for heads.
@@ -85,7 +88,7 @@ pub(crate) struct Fetched {
     /// What the engine knows of the new commits.
     pub(crate) infos: Infos,
     /// Verified signatures of the user commits that the peer named.
-    pub(crate) signatures: BTreeMap<CommitHash, SignedCommit>,
+    pub(crate) signatures: Signatures,
 }
 
 /// Why a pull ended without commits.

@@ -13,6 +13,7 @@ use super::aside::{Unsound, merge_sound, require_sound_target};
 use super::foreign::inspect_main;
 use super::input::{Infos, Input, MergeDone, Reply};
 use super::sidecar::{MESSAGE, commit_and_move};
+use super::signatures::add_to;
 use super::{Driver, Shared, collect, resolve};
 use crate::engine::{Engine, EngineError, EngineResult, Executed, MoveOutcome};
 use crate::swarm::{ExecError, ExecReport, SwarmEvent, commit_meta};
@@ -106,10 +107,12 @@ impl Driver {
         let commits = self.own(found);
         let hashes: Vec<CommitHash> = commits.iter().map(|commit| commit.hash).collect();
         // Relaxed: at a crash these are found again under main and signed again.
+        let signed = self.sign(&hashes);
         self.shared
             .store
-            .add_commits_relaxed(&commits, &self.sign(&hashes))
+            .add_commits_relaxed(&commits, &signed)
             .map_err(|error| error.to_string())?;
+        add_to(&mut self.signers, &signed);
         let now = self.now();
         self.tags.touched(Instant::now());
         self.node
@@ -254,10 +257,12 @@ impl Driver {
         })?;
         let commits = self.own(found);
         let hashes: Vec<CommitHash> = commits.iter().map(|commit| commit.hash).collect();
-        if let Err(error) = self.shared.store.add_commits_relaxed(&commits, &self.sign(&hashes)) {
+        let signed = self.sign(&hashes);
+        if let Err(error) = self.shared.store.add_commits_relaxed(&commits, &signed) {
             tracing::warn!(%error, "commits found on main could not be recorded; it is tried again");
             return Err(());
         }
+        add_to(&mut self.signers, &signed);
         Ok(MoveResult::MainChanged { main, commits, included })
     }
 

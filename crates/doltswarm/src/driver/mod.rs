@@ -22,6 +22,7 @@ mod pull;
 mod recover;
 mod service;
 mod sidecar;
+mod signatures;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ use std::time::Duration;
 
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::membership::Membership;
-use doltswarm_core::message::SignedCommit;
+use doltswarm_core::message::{SignedCommit, SignersDigest};
 use doltswarm_core::node::dialer::Dialer;
 use doltswarm_core::node::lives::Lives;
 use doltswarm_core::node::{Event, Node, NodeConfig, OpId, Output};
@@ -54,7 +55,8 @@ pub(crate) use recover::{
     Recovered, recover, resolve, resolve_all, restore_graph, restore_membership,
 };
 pub(crate) use service::Service;
-pub(crate) use transfer::{fetch_chunks, roots, verify_signatures};
+pub(crate) use signatures::{Signatures, verify_signatures};
+pub(crate) use transfer::{fetch_chunks, roots};
 
 use crate::engine::{ChunkFormat, ChunkReader};
 use crate::identity::Identity;
@@ -132,6 +134,8 @@ struct Known {
     problem: Option<String>,
     /// Its processes.
     lives: Lives,
+    /// When it was last asked for signatures.
+    signatures_asked: Option<Time>,
     /// The time of the last word from it, in milliseconds since 1970.
     seen_unix_ms: Option<u64>,
 }
@@ -163,6 +167,8 @@ pub(crate) struct Driver {
     refused: Refused,
     /// The heads that are to be on branches of their own; nothing before the core said so.
     kept: Option<Vec<CommitHash>>,
+    /// Which keys signed which commits.
+    signers: SignersDigest,
     /// What the engine said when it last failed to merge or to move main, if nothing went well since.
     engine_failure: Option<String>,
 }
@@ -196,6 +202,7 @@ impl Driver {
         let seed = u64::from_le_bytes(me.as_bytes()[..8].try_into().expect("because 8 is 8"));
         let known = recovered.known(&shared);
         let refused = recovered.refused().clone();
+        let signers = recovered.signers();
         let config = NodeConfig { me, seed, policy: shared.founding.policy };
         let node = recovered.into_node(config, known.keys().copied().collect());
         let mut driver = Self {
@@ -217,6 +224,7 @@ impl Driver {
             holds_writes: false,
             refused,
             kept: None,
+            signers,
             engine_failure: None,
             shared,
         };
@@ -321,6 +329,7 @@ impl Driver {
             Input::Net(event) => self.net_event(event),
             Input::DialFailed { peer, reason } => self.dial_failed(peer, reason),
             Input::Greeted { peer, result } => self.greeted(peer, result),
+            Input::Signatures { signed } => self.signatures_arrived(&signed),
             Input::Grants { from, grants } => self.grants_arrived(from, &grants),
             Input::GarbageCollected { result, reply } => self.garbage_collected(result, reply),
             Input::Asked(asked) => self.asked(asked),

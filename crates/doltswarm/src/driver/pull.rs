@@ -5,18 +5,18 @@
 //! before its signature is. The engine never waits for the network: it fetches from chunks that are
 //! all here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use doltswarm_core::commit::UserCommit;
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::message::SignedCommit;
 use doltswarm_core::node::{OpId, PullError};
 use doltswarm_core::walk::{WalkError, WalkResult};
 
 use super::input::{FetchError, Fetched, Infos, Input};
 use super::recover::resolve_all;
+use super::signatures::{Signatures, add_to};
 use super::transfer::prepare;
 use super::{Driver, Shared, collect};
 use crate::engine::EngineError;
@@ -71,7 +71,7 @@ impl Driver {
 
     /// Every user commit on the way must carry a verified signature, relayed or not.
     fn accept(
-        &self,
+        &mut self,
         heads: &[CommitHash],
         fetched: Fetched,
     ) -> Result<Vec<UserCommit>, FetchError> {
@@ -95,17 +95,19 @@ impl Driver {
         let mut commits = Vec::with_capacity(found.len());
         let mut kept = Vec::with_capacity(found.len());
         for found in found {
-            let Some(signed) = signatures.remove(&found.hash) else {
+            let signed = signatures.remove(&found.hash).unwrap_or_default();
+            let Some(first) = signed.first() else {
                 let reason = format!("commit {} has no signature", found.hash);
                 return Err(FetchError::Rejected(reason));
             };
-            commits.push(found.signed_by(signed.signer));
-            kept.push(signed);
+            commits.push(found.signed_by(first.signer));
+            kept.extend(signed);
         }
         self.shared
             .store
             .add_commits(&commits, &kept)
             .map_err(|error| FetchError::Local(error.to_string()))?;
+        add_to(&mut self.signers, &kept);
         Ok(commits)
     }
 }
@@ -144,7 +146,7 @@ fn store(
     op: OpId,
     peer: PeerId,
     heads: Vec<CommitHash>,
-    signatures: BTreeMap<CommitHash, SignedCommit>,
+    signatures: Signatures,
     guard: StagingUse,
 ) {
     let job = Arc::clone(shared);

@@ -8,12 +8,13 @@ use doltswarm_core::graph::CommitGraph;
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::MERGES_REMEMBERED_MAX;
 use doltswarm_core::membership::{Membership, SignedGrant};
+use doltswarm_core::message::SignersDigest;
 use doltswarm_core::node::{Node, NodeConfig, Restored};
-use doltswarm_core::sign::sign_commit;
 use doltswarm_core::time::Time;
 use doltswarm_core::walk::{Found, Walk, WalkError, WalkResult};
 
 use super::foreign::{Refused, inspect_main, refused_before};
+use super::signatures::{Unknown, add_to, keep_found, tagged};
 use super::{EngineHandle, Infos, Known, Shared, collect};
 use crate::engine::{Engine, EngineResult};
 use crate::identity::Identity;
@@ -23,6 +24,7 @@ use crate::swarm::OpenError;
 /// What is derived at start from the store and the database.
 pub(crate) struct Recovered {
     graph: CommitGraph,
+    signers: SignersDigest,
     memory: MergeMemory,
     main: CommitHash,
     included: Vec<CommitHash>,
@@ -34,6 +36,11 @@ impl Recovered {
     /// The commits of other programs that were taken off main, before and now.
     pub(super) fn refused(&self) -> &Refused {
         &self.refused
+    }
+
+    /// Which keys signed which commits.
+    pub(super) fn signers(&self) -> SignersDigest {
+        self.signers
     }
 
     pub(super) fn into_node(self, config: NodeConfig, peers: Vec<PeerId>) -> Node {
@@ -65,7 +72,8 @@ impl Recovered {
 
 /// Restores the graph from the store and takes in what main has beyond it: commits that were made
 /// just before a crash, and commits that other programs made while the node was down. They are
-/// signed by this peer.
+/// signed by this peer. If the store is older than the database, others' commits are among them: these
+/// keep the signatures that there are, and peers are asked for those that are missing.
 ///
 /// # Errors
 ///
@@ -75,29 +83,27 @@ pub(crate) async fn recover(
     engine: &EngineHandle,
     identity: &Identity,
     founding: &Founding,
+    membership: &Membership,
 ) -> Result<Recovered, OpenError> {
     let damaged = |what: String| OpenError::Store(what);
-    let mut graph = restore_graph(store)?;
+    let (mut graph, mut signers) = restore_graph(store)?;
     if forget_lost_commits(store, engine, &graph).await? {
-        graph = restore_graph(store)?;
+        (graph, signers) = restore_graph(store)?;
     }
     let reader = store.clone();
-    let (main, infos, refused) = engine
-        .call(move |engine| inspected_main(engine, &reader))
+    let ((main, infos, refused), tags) = engine
+        .call(move |engine| -> EngineResult<_> {
+            Ok((inspected_main(engine, &reader)?, tagged(engine)?))
+        })
         .await
         .map_err(|_| damaged("the engine stopped".into()))?
         .map_err(|e| damaged(format!("main cannot be read: {e}")))?;
     let (found, included) = resolve(&graph, main, &infos)
         .map_err(|e| damaged(format!("main does not belong to this swarm: {e}")))?;
-    let me = identity.peer_id();
-    let mut signatures = Vec::new();
-    let mut commits = Vec::new();
-    for found in found {
-        tracing::info!(commit = %found.hash, "signing a commit found at start");
-        signatures.push(sign_commit(identity.signing_key(), &founding.swarm, &found.hash));
-        commits.push(found.signed_by(me));
-    }
-    store.add_commits(&commits, &signatures).map_err(|e| damaged(e.to_string()))?;
+    let unknown = Unknown { identity, founding, membership, tags: &tags, infos: &infos };
+    let (commits, signed) =
+        keep_found(store, unknown.sign(found)).map_err(|e| damaged(e.to_string()))?;
+    add_to(&mut signers, &signed);
     for commit in commits {
         graph.insert(commit).map_err(|e| damaged(format!("main cannot be walked: {e}")))?;
     }
@@ -108,7 +114,7 @@ pub(crate) async fn recover(
         memory.insert(merge.ours, merge.theirs, Ok(merge.commit));
     }
     let set_aside = store.set_aside().map_err(|e| damaged(e.to_string()))?;
-    Ok(Recovered { graph, memory, main, included, set_aside, refused })
+    Ok(Recovered { graph, signers, memory, main, included, set_aside, refused })
 }
 
 /// Where main is, with what is new there, after what another program put there was inspected; and all
@@ -141,14 +147,15 @@ fn inspected_main(
     Ok((main, infos, refused))
 }
 
-/// The graph of all accepted commits, as the store has it.
-pub(crate) fn restore_graph(store: &Store) -> Result<CommitGraph, OpenError> {
+/// The graph of all accepted commits, as the store has it, and which keys signed them.
+pub(crate) fn restore_graph(store: &Store) -> Result<(CommitGraph, SignersDigest), OpenError> {
     let damaged = |what: String| OpenError::Store(what);
     let mut graph = CommitGraph::default();
-    for commit in store.restore_commits().map_err(|e| damaged(e.to_string()))? {
+    let (commits, signers) = store.restore().map_err(|e| damaged(e.to_string()))?;
+    for commit in commits {
         graph.insert(commit).map_err(|e| damaged(format!("the node's store is damaged: {e}")))?;
     }
-    Ok(graph)
+    Ok((graph, signers))
 }
 
 /// Who is a member by all grants that the store has.

@@ -64,7 +64,7 @@ impl Driver {
         };
         let tags: Vec<(CommitHash, String)> = signed
             .into_iter()
-            .flatten()
+            .filter_map(|signatures| signatures.into_iter().next())
             .map(|signed| (signed.hash, tag_message(&signed)))
             .collect();
         let _ = self.shared.engine.post(move |engine| {

@@ -5,17 +5,17 @@
 //! staged as it arrives, so a transfer that breaks off at any point goes on from there, with this peer
 //! or another.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use doltswarm_core::id::{ChunkHash, CommitHash, SwarmId};
 use doltswarm_core::limits::{CHUNKS_PER_REQUEST_MAX, PROGRESS_BYTES};
 use doltswarm_core::membership::{Membership, SignedGrant};
 use doltswarm_core::message::SignedCommit;
-use doltswarm_core::sign::verify_commit;
 
 use super::Shared;
 use super::input::{FetchError, Input};
+use super::signatures::{Signatures, Unverified, verify_signatures};
 use crate::engine::ChunkFormat;
 use crate::net::{CallError, ChunkStoreError, Difference, PeerLink, RemoteChunkStore};
 use crate::staging::Staging;
@@ -31,7 +31,7 @@ pub(super) async fn prepare(
     link: &PeerLink,
     heads: &[CommitHash],
     have: &[CommitHash],
-) -> Result<BTreeMap<CommitHash, SignedCommit>, FetchError> {
+) -> Result<Signatures, FetchError> {
     let remote = link.chunk_store();
     let mut difference = remote.difference(heads, have).await.map_err(chunks_failed)?;
     let signed = difference.commits().await.map_err(chunks_failed)?;
@@ -57,7 +57,7 @@ async fn verify(
     shared: &Arc<Shared>,
     link: &PeerLink,
     signed: Vec<SignedCommit>,
-) -> Result<BTreeMap<CommitHash, SignedCommit>, FetchError> {
+) -> Result<Signatures, FetchError> {
     let rejected = |error: Unverified| FetchError::Rejected(error.to_string());
     let (swarm, signed) = (shared.founding.swarm, Arc::new(signed));
     let membership = shared.membership().clone();
@@ -75,14 +75,12 @@ async fn verify(
     verify_aside(swarm, membership, signed).await?.map_err(rejected)
 }
 
-type Verified = Result<BTreeMap<CommitHash, SignedCommit>, Unverified>;
-
 /// A long history is seconds of work for one core.
 async fn verify_aside(
     swarm: SwarmId,
     membership: Membership,
     signed: Arc<Vec<SignedCommit>>,
-) -> Result<Verified, FetchError> {
+) -> Result<Result<Signatures, Unverified>, FetchError> {
     aside(move || Ok(verify_signatures(&swarm, &membership, &signed))).await
 }
 
@@ -121,10 +119,7 @@ async fn stage_difference(shared: &Shared, mut difference: Difference, heads: &[
 
 /// Where a fetch begins: at the heads, and at all signed commits that the peer says lie under them.
 /// From the heads alone a history is as many round trips as it has commits.
-pub(crate) fn roots(
-    heads: &[CommitHash],
-    signatures: &BTreeMap<CommitHash, SignedCommit>,
-) -> Vec<ChunkHash> {
+pub(crate) fn roots(heads: &[CommitHash], signatures: &Signatures) -> Vec<ChunkHash> {
     let commits: BTreeSet<CommitHash> = heads.iter().chain(signatures.keys()).copied().collect();
     commits.into_iter().map(ChunkHash::from).collect()
 }
@@ -139,34 +134,6 @@ async fn has_locally(
         chunks.has_many(&hashes).map_err(|error| FetchError::Local(error.to_string()))
     })
     .await
-}
-
-/// Why signatures were refused.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unverified {
-    /// The signature is not one.
-    #[error("commit {0} has a bad signature")]
-    Bad(CommitHash),
-    /// The signer may not write, as far as this node knows.
-    #[error("commit {0} is signed by a key that may not write to this swarm")]
-    NotAWriter(CommitHash),
-}
-
-/// Checks signatures and that each is by a key that may write.
-pub(crate) fn verify_signatures(
-    swarm: &doltswarm_core::id::SwarmId,
-    membership: &Membership,
-    signed: &[SignedCommit],
-) -> Result<BTreeMap<CommitHash, SignedCommit>, Unverified> {
-    let mut verified = BTreeMap::new();
-    for commit in signed {
-        if !membership.may_write(&commit.signer) {
-            return Err(Unverified::NotAWriter(commit.hash));
-        }
-        verify_commit(swarm, commit).map_err(|_| Unverified::Bad(commit.hash))?;
-        verified.insert(commit.hash, commit.clone());
-    }
-    Ok(verified)
 }
 
 /// Brings every chunk under `roots` that is not here into the staging, level by level. `has` tells

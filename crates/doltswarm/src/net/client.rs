@@ -12,7 +12,7 @@ use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::{
     CALL_TIMEOUT, CALL_WINDOW_BYTES, COMMITS_MESSAGE_BYTES_MAX, CONTROL_MESSAGE_BYTES_MAX,
     FRAME_BYTES_MAX, GRANTS_LISTED_MAX, GRANTS_MESSAGE_BYTES_MAX, HEADER_BYTES_MAX, OPEN_TIMEOUT,
-    PULL_COMMITS_MAX, REPLACEMENT_WAIT, STALL_TIMEOUT,
+    PULL_COMMITS_MAX, REPLACEMENT_WAIT, SIGNATURES_LISTED_MAX, STALL_TIMEOUT,
 };
 use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use hyper_util::rt::TokioIo;
@@ -205,7 +205,7 @@ impl PeerLink {
     }
 
     /// The signatures of the user commits under `want` and not under `have`, parents first; at most
-    /// `PULL_COMMITS_MAX`. Nothing of what the peer says here is verified.
+    /// `SIGNATURES_LISTED_MAX`. Nothing of what the peer says here is verified.
     pub async fn list_commits(
         &self,
         want: &[CommitHash],
@@ -219,8 +219,8 @@ impl PeerLink {
             let mut commits = Vec::new();
             while let Some(batch) = next(&mut batches, live.bulk_received()).await? {
                 commits.extend(wire::commits_reply_from(&batch)?);
-                if commits.len() > PULL_COMMITS_MAX {
-                    let (field, max) = ("commits", PULL_COMMITS_MAX);
+                if commits.len() > SIGNATURES_LISTED_MAX {
+                    let (field, max) = ("commits", SIGNATURES_LISTED_MAX);
                     return Err(WireError::TooMany { field, max, got: commits.len() }.into());
                 }
             }

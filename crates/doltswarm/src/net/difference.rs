@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use doltswarm_core::id::ChunkHash;
-use doltswarm_core::limits::{DIFFERENCE_BYTES_MAX, PULL_COMMITS_MAX};
+use doltswarm_core::limits::{DIFFERENCE_BYTES_MAX, SIGNATURES_LISTED_MAX};
 use doltswarm_core::message::SignedCommit;
 use tonic::Streaming;
 
@@ -41,7 +41,7 @@ impl Difference {
         Self { link, messages, received, pieces, assembly, bytes: 0, ended: false }
     }
 
-    /// The signed commits, parents first; at most `PULL_COMMITS_MAX`. Nothing of what the peer says
+    /// The signed commits, parents first; at most `SIGNATURES_LISTED_MAX`. Nothing of what the peer says
     /// here is verified. To be called once, before any chunk is taken.
     ///
     /// # Errors
@@ -60,8 +60,8 @@ impl Difference {
                 return Err(malformed(WireError::Text { field, reason }));
             }
             commits.extend(wire::commits_from(&message.commits).map_err(malformed)?);
-            if commits.len() > PULL_COMMITS_MAX {
-                let (field, max) = ("commits", PULL_COMMITS_MAX);
+            if commits.len() > SIGNATURES_LISTED_MAX {
+                let (field, max) = ("commits", SIGNATURES_LISTED_MAX);
                 return Err(malformed(WireError::TooMany { field, max, got: commits.len() }));
             }
         }

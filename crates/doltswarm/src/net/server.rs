@@ -8,7 +8,7 @@ use doltswarm_core::limits::{
     CALL_TIMEOUT, CALL_WINDOW_BYTES, CALLS_AT_ONCE_MAX, CALLS_PER_STREAM_MAX,
     CHUNK_REPLY_BYTES_MAX, CHUNK_REQUEST_BYTES_MAX, COMMITS_MESSAGE_BYTES_MAX,
     COMMITS_PER_MESSAGE_MAX, CONTROL_MESSAGE_BYTES_MAX, DOOR_MESSAGE_BYTES_MAX, FRAME_BYTES_MAX,
-    GRANTS_MESSAGE_BYTES_MAX, GRANTS_PER_MESSAGE_MAX, HEADER_BYTES_MAX, PULL_COMMITS_MAX,
+    GRANTS_MESSAGE_BYTES_MAX, GRANTS_PER_MESSAGE_MAX, HEADER_BYTES_MAX, SIGNATURES_LISTED_MAX,
     STALL_TIMEOUT,
 };
 use futures_util::{Stream, stream};
@@ -176,8 +176,8 @@ impl Syncer for SyncerService {
         let permit = permit.map_err(|_| Refusal::Busy.into_status())?;
         let commits = call.service.list_commits(call.from, want, have).await;
         let commits = commits.map_err(Refusal::into_status)?;
-        if commits.len() > PULL_COMMITS_MAX {
-            let (field, max) = ("commits", PULL_COMMITS_MAX);
+        if commits.len() > SIGNATURES_LISTED_MAX {
+            let (field, max) = ("commits", SIGNATURES_LISTED_MAX);
             return Err(ours(WireError::TooMany { field, max, got: commits.len() }));
         }
         let held = (permit, call.caller);

@@ -88,7 +88,7 @@ pub trait PeerService: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<HeadReply, Refusal>>;
 
     /// The signatures of the user commits under `want` and not under `have`, parents first; at most
-    /// `PULL_COMMITS_MAX`.
+    /// `SIGNATURES_LISTED_MAX`.
     fn list_commits(
         &self,
         from: PeerId,

@@ -13,7 +13,7 @@ use doltswarm_core::limits::{
 };
 use doltswarm_core::message::{
     Advert, HeadReply, HeadRequest, HeadSet, HeadsAnswer, HeadsPage, Hello, PeerMain, PeerRecord,
-    SignedCommit,
+    SignedCommit, SignersDigest,
 };
 use prost::Message;
 
@@ -342,6 +342,7 @@ pub(crate) fn head_reply_to(reply: &HeadReply) -> Wire<pb::HeadReply> {
         included: page_to("included", &main.included)?,
         set_aside: main.set_aside,
         grants_digest: bytes_of(&reply.grants_digest),
+        signers: bytes_of(&reply.signers.to_bytes()),
         peers: Vec::new(),
     };
     let mut size = message.encoded_len();
@@ -381,6 +382,7 @@ pub(crate) fn head_reply_from(message: &pb::HeadReply) -> Wire<HeadReply> {
     Ok(HeadReply {
         answer: HeadsAnswer { page, main },
         grants_digest: fixed("grants_digest", &message.grants_digest, 32, array)?,
+        signers: SignersDigest::from_bytes(fixed("signers", &message.signers, 32, array)?),
         peers: message.peers.iter().map(record).collect::<Wire<_>>()?,
     })
 }

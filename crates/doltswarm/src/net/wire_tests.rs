@@ -71,6 +71,7 @@ fn head_reply() -> impl Strategy<Value = HeadReply> {
                 page: HeadsPage { set: HeadSet::of(&heads), more: heads.len() > 9, heads },
             },
             grants_digest,
+            signers: SignersDigest::from_bytes(grants_digest),
             peers,
         },
     )
@@ -194,7 +195,7 @@ proptest! {
         }
         let record = pb::PeerRecord { peer: field(1), addresses: vec![text.clone()] };
         let reply = pb::HeadReply {
-            heads: fields.clone(), main: field(0), grants_digest: field(2), peers: vec![record],
+            heads: fields.clone(), main: field(0), grants_digest: field(2), signers: field(2), peers: vec![record],
             ..pb::HeadReply::default()
         };
         let _ = head_reply_from(&reply);
@@ -244,8 +245,12 @@ fn the_largest_messages_of_each_kind_fit_their_limits() {
     let record = PeerRecord { peer, addresses: vec![long; 20] };
     let mut answer = HeadsAnswer::of_all(heads.clone(), Some(heads[0]));
     answer.main.included.clone_from(&heads);
-    let reply =
-        HeadReply { answer, grants_digest: [0; 32], peers: vec![record; 2 * PEER_RECORDS_MAX] };
+    let reply = HeadReply {
+        answer,
+        grants_digest: [0; 32],
+        signers: SignersDigest::default(),
+        peers: vec![record; 2 * PEER_RECORDS_MAX],
+    };
     let message = head_reply_to(&reply).unwrap();
     assert!(message.encoded_len() <= CONTROL_MESSAGE_BYTES_MAX);
     let read = head_reply_from(&message).unwrap();

@@ -10,7 +10,7 @@ use doltswarm_core::limits;
 use doltswarm_core::message::SignedCommit;
 
 use super::error::StoreError;
-use super::{Invite, PeerEntry};
+use super::{FORMAT_VERSION_MIN, Invite, PeerEntry};
 
 /// Takes a record apart; every error names the record.
 struct Reader<'a> {
@@ -86,25 +86,37 @@ fn put_text(out: &mut Vec<u8>, text: &str, max: usize, what: &str) -> Result<(),
     Ok(())
 }
 
-/// Commit: hash, signer, signature, count, what it builds on; then a tag, and after 1 the merge commit it
-/// was made on.
+/// Commit: hash, number of signatures, each with its key, or without any the key that is taken for the
+/// author's; count, what it builds on; then a tag, and after 1 the merge commit it was made on.
 pub(super) fn encode_commit(
     commit: &UserCommit,
-    signature: &[u8; 64],
+    signatures: &[SignedCommit],
 ) -> Result<Vec<u8>, StoreError> {
-    let count = u32::try_from(commit.builds_on.len()).map_err(|_| {
-        StoreError::invalid(format!("commit {} builds on more than a number counts", commit.hash))
-    })?;
+    let invalid = |what: &str| StoreError::invalid(format!("commit {} {what}", commit.hash));
+    let count = u32::try_from(commit.builds_on.len())
+        .map_err(|_| invalid("builds on more than a number counts"))?;
     if !commit.builds_on.is_sorted_by(|a, b| a < b) {
-        return Err(StoreError::invalid(format!(
-            "what commit {} builds on is not sorted, or named twice",
-            commit.hash
-        )));
+        return Err(invalid("builds on what is not sorted, or named twice"));
     }
-    let mut out = Vec::with_capacity(139 + CommitHash::BYTES * commit.builds_on.len());
+    let signers = u8::try_from(signatures.len())
+        .ok()
+        .filter(|_| signatures.len() <= limits::SIGNATURES_PER_COMMIT_MAX)
+        .ok_or_else(|| invalid("has too many signatures"))?;
+    let are_sorted = signatures.is_sorted_by(|a, b| a.signer < b.signer);
+    let is_author = signatures.first().is_none_or(|first| first.signer == commit.signer);
+    if !are_sorted || !is_author || signatures.iter().any(|signed| signed.hash != commit.hash) {
+        return Err(invalid("came with the signatures of another"));
+    }
+    let mut out = Vec::with_capacity(142 + CommitHash::BYTES * commit.builds_on.len());
     out.extend(commit.hash.as_bytes());
-    out.extend(commit.signer.as_bytes());
-    out.extend(signature);
+    out.push(signers);
+    if signatures.is_empty() {
+        out.extend(commit.signer.as_bytes());
+    }
+    for signed in signatures {
+        out.extend(signed.signer.as_bytes());
+        out.extend(signed.signature);
+    }
     out.extend(count.to_le_bytes());
     for parent in &commit.builds_on {
         out.extend(parent.as_bytes());
@@ -116,24 +128,54 @@ pub(super) fn encode_commit(
     Ok(out)
 }
 
-pub(super) fn decode_commit(bytes: &[u8]) -> Result<(UserCommit, SignedCommit), StoreError> {
-    decode_commit_with(bytes, |reader| Ok(usize::try_from(reader.u32()?).unwrap_or(usize::MAX)))
-}
+/// A commit and its signatures, lowest key first.
+type Signed = (UserCommit, Vec<SignedCommit>);
 
-/// A commit of the format before, whose count has 2 bytes.
-pub(super) fn decode_commit_before(bytes: &[u8]) -> Result<(UserCommit, SignedCommit), StoreError> {
-    decode_commit_with(bytes, |reader| reader.u16().map(usize::from))
-}
-
-fn decode_commit_with(
-    bytes: &[u8],
-    count: impl FnOnce(&mut Reader<'_>) -> Result<usize, StoreError>,
-) -> Result<(UserCommit, SignedCommit), StoreError> {
+pub(super) fn decode_commit(bytes: &[u8]) -> Result<Signed, StoreError> {
     let mut reader = Reader::new("commit", bytes);
     let hash = CommitHash::from_bytes(reader.array()?);
+    let count = usize::from(reader.byte()?);
+    if count > limits::SIGNATURES_PER_COMMIT_MAX {
+        return Err(reader.wrong("has too many signatures"));
+    }
+    let author = if count == 0 { Some(PeerId::from_bytes(reader.array()?)) } else { None };
+    let mut signatures = Vec::with_capacity(count);
+    for _ in 0..count {
+        signatures.push(signature(hash, &mut reader)?);
+    }
+    if !signatures.is_sorted_by(|a, b| a.signer < b.signer) {
+        return Err(reader.wrong("has its signatures out of order"));
+    }
+    let signer = signatures.first().map(|signed| signed.signer).or(author);
+    let signer = signer.ok_or_else(|| reader.wrong("has no author"))?;
+    let count = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
+    Ok((rest_of_commit(hash, signer, count, reader)?, signatures))
+}
+
+/// A commit of an older format: hash, signer, signature, then as now, but that the count had 2 bytes in
+/// the first of these formats.
+pub(super) fn decode_commit_before(bytes: &[u8], version: u32) -> Result<Signed, StoreError> {
+    let mut reader = Reader::new("commit", bytes);
+    let hash = CommitHash::from_bytes(reader.array()?);
+    let signed = signature(hash, &mut reader)?;
+    let count = match version {
+        FORMAT_VERSION_MIN => usize::from(reader.u16()?),
+        _ => usize::try_from(reader.u32()?).unwrap_or(usize::MAX),
+    };
+    Ok((rest_of_commit(hash, signed.signer, count, reader)?, vec![signed]))
+}
+
+fn signature(hash: CommitHash, reader: &mut Reader<'_>) -> Result<SignedCommit, StoreError> {
     let signer = PeerId::from_bytes(reader.array()?);
-    let signature = reader.array()?;
-    let count = count(&mut reader)?;
+    Ok(SignedCommit { hash, signer, signature: reader.array()? })
+}
+
+fn rest_of_commit(
+    hash: CommitHash,
+    signer: PeerId,
+    count: usize,
+    mut reader: Reader<'_>,
+) -> Result<UserCommit, StoreError> {
     let parents = reader.take(count.saturating_mul(CommitHash::BYTES))?;
     let hashes = parents.chunks_exact(CommitHash::BYTES).filter_map(CommitHash::from_slice);
     let builds_on: Vec<CommitHash> = hashes.collect();
@@ -146,8 +188,7 @@ fn decode_commit_with(
     if !builds_on.is_sorted_by(|a, b| a < b) {
         return Err(reader.wrong("has its commits out of order"));
     }
-    let signed = SignedCommit { hash, signer, signature };
-    Ok((UserCommit { hash, builds_on, made_on, signer }, signed))
+    Ok(UserCommit { hash, builds_on, made_on, signer })
 }
 
 /// Merge: sequence, commit. The pair is the key.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use doltswarm_core::commit::UserCommit;
-use doltswarm_core::id::CommitHash;
+use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits;
-use doltswarm_core::message::SignedCommit;
+use doltswarm_core::message::{SignedCommit, SignersDigest};
+use doltswarm_core::sign::keep_lowest;
 use redb::{
     ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
@@ -20,11 +21,24 @@ const COMMITS: TableDefinition<u64, &[u8]> = TableDefinition::new("commits");
 /// Where each commit is in that order.
 const COMMIT_SEQUENCE: TableDefinition<&[u8; CommitHash::BYTES], u64> =
     TableDefinition::new("commit_sequence");
-/// A commit and its signature, which the store never parts.
+
+/// A commit and its signatures, which the store never parts.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
     commit: UserCommit,
-    signed: SignedCommit,
+    /// Lowest key first.
+    signatures: Vec<SignedCommit>,
+}
+
+/// How the keys that signed a commit changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignersChange {
+    /// The commit.
+    pub commit: CommitHash,
+    /// Whose signatures the store had, lowest key first; nobody's if it had none.
+    pub before: Vec<PeerId>,
+    /// Whose it has.
+    pub after: Vec<PeerId>,
 }
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
@@ -45,7 +59,7 @@ pub(super) fn write(txn: &WriteTransaction, records: &[Record]) -> Result<(), St
     let mut commits = txn.open_table(COMMITS).map_err(failed)?;
     let mut sequences = txn.open_table(COMMIT_SEQUENCE).map_err(failed)?;
     let mut last = commits.last().map_err(failed)?.map(|(last, _)| last.value());
-    for Record { commit, signed } in records {
+    for Record { commit, signatures } in records {
         if sequences.get(commit.hash.as_bytes()).map_err(failed)?.is_some() {
             continue;
         }
@@ -55,7 +69,7 @@ pub(super) fn write(txn: &WriteTransaction, records: &[Record]) -> Result<(), St
             }
         }
         let next = codec::next_sequence(last)?;
-        let bytes = codec::encode_commit(commit, &signed.signature)?;
+        let bytes = codec::encode_commit(commit, signatures)?;
         commits.insert(next, bytes.as_slice()).map_err(failed)?;
         sequences.insert(commit.hash.as_bytes(), next).map_err(failed)?;
         last = Some(next);
@@ -63,13 +77,13 @@ pub(super) fn write(txn: &WriteTransaction, records: &[Record]) -> Result<(), St
     Ok(())
 }
 
-/// Rewrites the commits of the format before in this one's.
-pub(super) fn upgrade(txn: &WriteTransaction) -> Result<(), StoreError> {
+/// Rewrites the commits of an older format in this one's.
+pub(super) fn upgrade(txn: &WriteTransaction, version: u32) -> Result<(), StoreError> {
     let mut commits = txn.open_table(COMMITS).map_err(failed)?;
     let mut next = 0;
     // One at a time, so that a long history needs no memory.
     loop {
-        let Some((sequence, record)) = first_from(&commits, next)? else { return Ok(()) };
+        let Some((sequence, record)) = first_from(&commits, next, version)? else { return Ok(()) };
         commits.insert(sequence, record.as_slice()).map_err(failed)?;
         next = codec::next_sequence(Some(sequence))?;
     }
@@ -79,11 +93,12 @@ pub(super) fn upgrade(txn: &WriteTransaction) -> Result<(), StoreError> {
 fn first_from(
     commits: &impl ReadableTable<u64, &'static [u8]>,
     begin: u64,
+    version: u32,
 ) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
     let Some(entry) = commits.range(begin..).map_err(failed)?.next() else { return Ok(None) };
     let (sequence, bytes) = entry.map_err(failed)?;
-    let (commit, signed) = codec::decode_commit_before(bytes.value())?;
-    Ok(Some((sequence.value(), codec::encode_commit(&commit, &signed.signature)?)))
+    let (commit, signed) = codec::decode_commit_before(bytes.value(), version)?;
+    Ok(Some((sequence.value(), codec::encode_commit(&commit, &signed)?)))
 }
 
 fn not_parents_first(commit: &UserCommit, parent: &CommitHash) -> StoreError {
@@ -93,39 +108,70 @@ fn not_parents_first(commit: &UserCommit, parent: &CommitHash) -> StoreError {
     ))
 }
 
-/// Pairs commits with their signatures and checks what needs no file.
+/// Joins commits with their signatures and checks what needs no file. Commits without a signature are
+/// refused, unless `may_lack` says that they may.
 fn records(
     founding: &Founding,
     commits: &[UserCommit],
     signed: &[SignedCommit],
+    may_lack: bool,
 ) -> Result<Vec<Record>, StoreError> {
-    if commits.len() != signed.len() {
+    let mut by_commit: HashMap<CommitHash, Vec<SignedCommit>> = HashMap::new();
+    for signed in signed {
+        by_commit.entry(signed.hash).or_default().push(signed.clone());
+    }
+    let mut records = Vec::with_capacity(commits.len());
+    for commit in commits {
+        let invalid = |what: &str| StoreError::invalid(format!("commit {} {what}", commit.hash));
+        let mut signatures = by_commit.remove(&commit.hash).unwrap_or_default();
+        keep_lowest(&mut signatures);
+        if signatures.is_empty() && !may_lack {
+            return Err(invalid("came without a signature"));
+        }
+        if commit.builds_on.is_empty() != (commit.hash == founding.founding) {
+            return Err(invalid("builds on nothing, or the founding commit on something"));
+        }
+        // What cannot be encoded must not wait in memory, where it would fail every write.
+        codec::encode_commit(commit, &signatures)?;
+        records.push(Record { commit: commit.clone(), signatures });
+    }
+    if let Some(commit) = by_commit.keys().min() {
         return Err(StoreError::invalid(format!(
-            "{} commits came with {} signatures",
-            commits.len(),
-            signed.len()
+            "a signature of {commit} came without the commit"
         )));
     }
-    let pairs = commits.iter().zip(signed);
-    pairs
-        .map(|(commit, signed)| {
-            if (commit.hash, commit.signer) != (signed.hash, signed.signer) {
-                return Err(StoreError::invalid(format!(
-                    "commit {} came with the signature of another",
-                    commit.hash
-                )));
-            }
-            if commit.builds_on.is_empty() != (commit.hash == founding.founding) {
-                return Err(StoreError::invalid(format!(
-                    "commit {} builds on nothing, or the founding commit on something",
-                    commit.hash
-                )));
-            }
-            // What cannot be encoded must not wait in memory, where it would fail every write.
-            codec::encode_commit(commit, &signed.signature)?;
-            Ok(Record { commit: commit.clone(), signed: signed.clone() })
-        })
-        .collect()
+    Ok(records)
+}
+
+/// Adds a signature to those of a commit, if the commit is there.
+fn add_signature(
+    txn: &WriteTransaction,
+    founding: &Founding,
+    signed: &SignedCommit,
+) -> Result<Option<SignersChange>, StoreError> {
+    // Who founded the swarm is known without a signature, so nobody else's counts.
+    if signed.hash == founding.founding && signed.signer != founding.founder {
+        return Ok(None);
+    }
+    let sequences = txn.open_table(COMMIT_SEQUENCE).map_err(failed)?;
+    let mut commits = txn.open_table(COMMITS).map_err(failed)?;
+    let sequence = sequences.get(signed.hash.as_bytes()).map_err(failed)?;
+    let Some(sequence) = sequence.map(|sequence| sequence.value()) else { return Ok(None) };
+    let record = commits.get(sequence).map_err(failed)?;
+    let record = record.map(|record| codec::decode_commit(record.value())).transpose()?;
+    let Some((mut commit, mut signatures)) = record else { return Ok(None) };
+    let keys = |signatures: &[SignedCommit]| signatures.iter().map(|it| it.signer).collect();
+    let before: Vec<PeerId> = keys(&signatures);
+    signatures.push(signed.clone());
+    keep_lowest(&mut signatures);
+    let after: Vec<PeerId> = keys(&signatures);
+    if before == after {
+        return Ok(None);
+    }
+    commit.signer = after.first().copied().unwrap_or(commit.signer);
+    let bytes = codec::encode_commit(&commit, &signatures)?;
+    commits.insert(sequence, bytes.as_slice()).map_err(failed)?;
+    Ok(Some(SignersChange { commit: commit.hash, before, after }))
 }
 
 impl Store {
@@ -135,15 +181,21 @@ impl Store {
     ///
     /// [`StoreError::Corrupt`] where a record is damaged, comes twice, or builds on what is not there.
     pub fn restore_commits(&self) -> Result<Vec<UserCommit>, StoreError> {
+        Ok(self.restore()?.0)
+    }
+
+    /// As [`Self::restore_commits`], with which keys signed them.
+    pub fn restore(&self) -> Result<(Vec<UserCommit>, SignersDigest), StoreError> {
         self.flush()?;
         let founding = self.founding().founding;
         self.read(|txn| {
             let table = txn.open_table(COMMITS).map_err(failed)?;
             let mut seen = HashSet::new();
-            let mut commits = Vec::new();
+            let (mut commits, mut signers) = (Vec::new(), SignersDigest::default());
             for entry in table.iter().map_err(failed)? {
                 let (_, bytes) = entry.map_err(failed)?;
-                let (commit, _) = codec::decode_commit(bytes.value())?;
+                let (commit, signatures) = codec::decode_commit(bytes.value())?;
+                signatures.iter().for_each(|signed| signers.add(&commit.hash, &signed.signer));
                 if let Some(missing) = commit.builds_on.iter().find(|hash| !seen.contains(*hash)) {
                     return Err(StoreError::corrupt(format!(
                         "commit {} builds on {missing}, which is not before it",
@@ -161,7 +213,7 @@ impl Store {
                 }
                 commits.push(commit);
             }
-            Ok(commits)
+            Ok((commits, signers))
         })
     }
 
@@ -182,19 +234,43 @@ impl Store {
         self.read(|txn| txn.open_table(COMMITS).map_err(failed)?.len().map_err(failed))
     }
 
-    /// Adds commits with their signatures (one for each, in the same order), parents first. All of
+    /// Adds commits with their signatures, one or several for each, parents first. All of
     /// them are on the disk when it returns, or none. A commit that is there already is skipped.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] where a commit builds on one that is neither there nor before it.
+    /// [`StoreError::Invalid`] if a commit builds on one that is neither there nor before it, has no
+    /// signature, or is said to be by another than the lowest key that signed it.
     pub fn add_commits(
         &self,
         commits: &[UserCommit],
         signed: &[SignedCommit],
     ) -> Result<(), StoreError> {
-        let records = records(self.founding(), commits, signed)?;
+        let records = records(self.founding(), commits, signed, false)?;
         self.write("keep commits", |txn| write(txn, &records))
+    }
+
+    /// Adds commits as [`Self::add_commits`] does, some of them without a signature: the database holds
+    /// them, and a peer has their signatures.
+    pub fn add_found_commits(
+        &self,
+        commits: &[UserCommit],
+        signed: &[SignedCommit],
+    ) -> Result<(), StoreError> {
+        let records = records(self.founding(), commits, signed, true)?;
+        self.write("keep commits", |txn| write(txn, &records))
+    }
+
+    /// Adds verified signatures to commits that are there; of each commit those of the lowest keys stay.
+    /// Returns what changed.
+    pub fn add_signatures(
+        &self,
+        signed: &[SignedCommit],
+    ) -> Result<Vec<SignersChange>, StoreError> {
+        self.write("keep signatures", |txn| {
+            let add = |signed| add_signature(txn, self.founding(), signed).transpose();
+            signed.iter().filter_map(add).collect()
+        })
     }
 
     /// Adds commits as [`Self::add_commits`] does, but lets them wait in memory: for the node's own,
@@ -205,7 +281,7 @@ impl Store {
         commits: &[UserCommit],
         signed: &[SignedCommit],
     ) -> Result<(), StoreError> {
-        let records = records(self.founding(), commits, signed)?;
+        let records = records(self.founding(), commits, signed, false)?;
         // Checked now, with what waits before them: a record that cannot be written must not wait.
         let mut known = HashSet::new();
         for Record { commit, .. } in &records {
@@ -243,16 +319,15 @@ impl Store {
         })
     }
 
-    /// The signature of each commit, in the order asked; `None` where the store does not have it.
-    pub fn signatures(
-        &self,
-        commits: &[CommitHash],
-    ) -> Result<Vec<Option<SignedCommit>>, StoreError> {
+    /// The signatures of each commit, lowest key first, in the order asked; none if the store does not
+    /// have the commit, or no signature of it.
+    pub fn signatures(&self, commits: &[CommitHash]) -> Result<Vec<Vec<SignedCommit>>, StoreError> {
         // What waits is looked at first: what is written in between is then found in the file.
-        let mut found: Vec<Option<SignedCommit>> = {
+        let mut found: Vec<Option<Vec<SignedCommit>>> = {
             let pending = self.pending();
+            let waiting = pending.commits.iter();
             let waiting: HashMap<_, _> =
-                pending.commits.iter().map(|record| (record.commit.hash, &record.signed)).collect();
+                waiting.map(|record| (record.commit.hash, &record.signatures)).collect();
             commits.iter().map(|hash| waiting.get(hash).copied().cloned()).collect()
         };
         self.read(|txn: &ReadTransaction| {
@@ -262,32 +337,38 @@ impl Store {
                 let sequence = sequences.get(hash.as_bytes()).map_err(failed)?;
                 let Some(sequence) = sequence.map(|sequence| sequence.value()) else { continue };
                 let record = commits_table.get(sequence).map_err(failed)?;
-                let signed =
+                let record =
                     record.map(|record| codec::decode_commit(record.value())).transpose()?;
-                *slot = signed.map(|(_, signed)| signed).filter(|signed| signed.hash == *hash);
-                if slot.is_none() {
+                let record = record.filter(|(commit, _)| commit.hash == *hash);
+                let Some((_, signatures)) = record else {
                     let message = format!("commit {hash} is not where its number says");
                     return Err(StoreError::corrupt(message));
-                }
+                };
+                *slot = Some(signatures);
             }
             Ok(())
         })?;
-        Ok(found)
+        Ok(found.into_iter().map(Option::unwrap_or_default).collect())
     }
 }
 
-/// Rewrites the commits in the format before.
+/// Rewrites the commits in an older format.
 #[cfg(test)]
-pub(super) fn downgrade_for_test(store: &Store) {
+pub(super) fn downgrade_for_test(store: &Store, version: u32) {
     let records = store.read(|txn| {
         let table = txn.open_table(COMMITS).map_err(failed)?;
         let all = table.iter().map_err(failed)?.map(|entry| {
             let (sequence, bytes) = entry.map_err(failed)?;
-            let (commit, _) = codec::decode_commit(bytes.value())?;
+            let (_, signatures) = codec::decode_commit(bytes.value())?;
+            assert_eq!(signatures.len(), 1);
             let mut record = bytes.value().to_vec();
-            // The count comes after hash, signer and signature; its upper bytes are zero.
-            record.drain(118..120);
-            assert_eq!(usize::from(record[116]), commit.builds_on.len());
+            // There was no number of signatures after the hash.
+            record.remove(CommitHash::BYTES);
+            if version == super::FORMAT_VERSION_MIN {
+                // The upper bytes of the count, which comes after hash, signer and signature.
+                assert_eq!(record[118..120], [0, 0]);
+                record.drain(118..120);
+            }
             Ok((sequence.value(), record))
         });
         all.collect::<Result<Vec<_>, StoreError>>()
@@ -308,7 +389,9 @@ pub(super) fn put_for_test(store: &Store, commits: &[UserCommit]) {
     let put = |txn: &WriteTransaction| {
         let mut table = txn.open_table(COMMITS).map_err(failed)?;
         for (n, commit) in (0..).zip(commits) {
-            table.insert(n, codec::encode_commit(commit, &[7; 64])?.as_slice()).map_err(failed)?;
+            let signed =
+                SignedCommit { hash: commit.hash, signer: commit.signer, signature: [7; 64] };
+            table.insert(n, codec::encode_commit(commit, &[signed])?.as_slice()).map_err(failed)?;
         }
         Ok::<(), StoreError>(())
     };

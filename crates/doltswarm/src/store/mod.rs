@@ -31,6 +31,7 @@ mod peers;
 mod tests;
 mod upgrade;
 
+pub use commits::SignersChange;
 pub use error::{RedeemError, StoreError};
 pub use invites::Invite;
 pub use merges::RememberedMerge;
@@ -40,9 +41,9 @@ pub use peers::PeerEntry;
 pub const FILE_NAME: &str = "store.redb";
 
 /// The version of the tables and of every record in them.
-const FORMAT_VERSION: u32 = 3;
-/// The version before it, which [`Store::open`] brings up to date.
-const FORMAT_VERSION_BEFORE: u32 = 2;
+const FORMAT_VERSION: u32 = 4;
+/// The oldest version that [`Store::open`] brings up to date.
+const FORMAT_VERSION_MIN: u32 = 2;
 
 /// What a swarm is; it never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl Store {
         Self::open(dir)
     }
 
-    /// Opens the store of the node in `dir`, and checks every page of it. One of the format before is
+    /// Opens the store of the node in `dir`, and checks every page of it. One of an older format is
     /// rewritten first, in one transaction.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ impl NodeFiles {
         let store = Store::open(dir).map_err(store_error)?;
         let founding = store.founding().clone();
         let membership = restore_membership(&store, &founding)?;
-        let (graph, peers) = (restore_graph(&store)?, store.peers().map_err(store_error)?);
+        let ((graph, _), peers) = (restore_graph(&store)?, store.peers().map_err(store_error)?);
         let standing = Standing::new(&graph, store.set_aside().map_err(store_error)?);
         Ok(Self { name: config.name, identity, founding, graph, standing, membership, peers })
     }

@@ -1,6 +1,5 @@
 //! Joining a swarm: a ticket, a clone of one head, and the rest as in any pull.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use super::newcomer::Newcomer;
 use super::open::{check_name, file_error, store_error, write_config};
 use super::{JoinError, JoinOptions, JoinProgress, OpenError, Swarm};
 use crate::driver::{
-    FetchError, Infos, collect, fetch_chunks, resolve_all, roots, verify_signatures,
+    FetchError, Infos, Signatures, collect, fetch_chunks, resolve_all, roots, verify_signatures,
 };
 use crate::engine::{ChunkFormat, ChunkSource};
 use crate::identity::Identity;
@@ -227,7 +226,7 @@ impl Join<'_> {
         founding: &Founding,
         membership: &Membership,
         heads: &[CommitHash],
-    ) -> Result<BTreeMap<CommitHash, SignedCommit>, JoinError> {
+    ) -> Result<Signatures, JoinError> {
         let (mut signed, mut had): (Vec<SignedCommit>, &[CommitHash]) = (Vec::new(), &[]);
         for heads in heads.chunks(HEADS_PER_MESSAGE_MAX) {
             signed.extend(link.list_commits(heads, had).await.map_err(interrupted)?);
@@ -270,7 +269,7 @@ impl Join<'_> {
         founding: Founding,
         membership: &Membership,
         heads: Vec<CommitHash>,
-        signatures: BTreeMap<CommitHash, SignedCommit>,
+        signatures: Signatures,
         inviter: PeerEntry,
         staging: Arc<Staging>,
     ) -> Result<(), JoinError> {
@@ -306,7 +305,7 @@ fn clone(
     founding: &Founding,
     store: &Store,
     heads: &[CommitHash],
-    signatures: BTreeMap<CommitHash, SignedCommit>,
+    signatures: Signatures,
     staging: &Arc<Staging>,
 ) -> Result<Accepted, JoinError> {
     let failed = |error| JoinError::Open(database.failed(error));
@@ -331,12 +330,13 @@ fn accept(
     store: &Store,
     heads: &[CommitHash],
     infos: &Infos,
-    mut signatures: BTreeMap<CommitHash, SignedCommit>,
+    mut signatures: Signatures,
 ) -> Result<Accepted, JoinError> {
     let misbehaved = |text: String| JoinError::PeerMisbehaved(text);
     let mut graph = CommitGraph::default();
-    let signed = signatures.remove(&founding.founding);
-    let signed = signed.filter(|signed| signed.signer == founding.founder);
+    // Nobody else's signature counts here.
+    let signed = signatures.remove(&founding.founding).unwrap_or_default();
+    let signed = signed.into_iter().find(|signed| signed.signer == founding.founder);
     let Some(signed) = signed else {
         return Err(misbehaved("the founding commit is not signed by the founder".into()));
     };
@@ -348,11 +348,12 @@ fn accept(
         resolve_all(&graph, heads, infos).map_err(|error| misbehaved(error.to_string()))?.found;
     let (mut commits, mut kept) = (Vec::new(), Vec::new());
     for found in found {
-        let Some(signed) = signatures.remove(&found.hash) else {
+        let signed = signatures.remove(&found.hash).unwrap_or_default();
+        let Some(first) = signed.first() else {
             return Err(misbehaved(format!("commit {} has no signature", found.hash)));
         };
-        commits.push(found.signed_by(signed.signer));
-        kept.push(signed);
+        commits.push(found.signed_by(first.signer));
+        kept.extend(signed);
     }
     Ok((commits, kept))
 }

@@ -303,7 +303,7 @@ impl Parts {
         let staging = Staging::open(dir, Arc::clone(&format))
             .map_err(|error| OpenError::Store(error.to_string()))?;
         let (engine, engine_ended) = EngineHandle::spawn(engine);
-        let recovered = recover(&store, &engine, &identity, &founding).await?;
+        let recovered = recover(&store, &engine, &identity, &founding, &membership).await?;
         let (inputs, queue) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             identity,

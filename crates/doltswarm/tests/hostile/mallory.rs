@@ -8,7 +8,8 @@ use doltswarm::core::commit::EngineKind;
 use doltswarm::core::id::{ChunkHash, CommitHash, PeerId};
 use doltswarm::core::membership::{Membership, SignedGrant};
 use doltswarm::core::message::{
-    Advert, AdvertReply, HeadReply, HeadRequest, HeadsAnswer, Hello, PROTOCOL_VERSION, SignedCommit,
+    Advert, AdvertReply, HeadReply, HeadRequest, HeadsAnswer, Hello, PROTOCOL_VERSION,
+    SignedCommit, SignersDigest,
 };
 use doltswarm::core::sign::sign_commit;
 use doltswarm::engine::{
@@ -200,6 +201,7 @@ impl PeerService for Lies {
         answer(self.words(|words| HeadReply {
             answer: HeadsAnswer::of_all(words.heads.clone(), words.main),
             grants_digest: words.hello.grants_digest,
+            signers: SignersDigest::default(),
             peers: Vec::new(),
         }))
     }

@@ -108,7 +108,8 @@ impl Syncer for Source {
         Ok(Response::new(pb::HeadReply {
             heads: script.heads,
             main,
-            grants_digest,
+            grants_digest: grants_digest.clone(),
+            signers: grants_digest,
             set: Some(pb::HeadSet { count: 1, digest: Bytes::from_static(&[1; 32]) }),
             ..pb::HeadReply::default()
         }))

@@ -11,6 +11,7 @@ use doltswarm::core::commit::{ConflictPolicy, EngineKind};
 use doltswarm::core::id::{ChunkHash, CommitHash, PeerId, SwarmId};
 use doltswarm::core::message::{
     Advert, AdvertReply, HeadReply, HeadRequest, HeadsAnswer, Hello, PeerRecord, SignedCommit,
+    SignersDigest,
 };
 use doltswarm::engine::{ChunkFormat, EngineResult};
 use doltswarm::net::{
@@ -129,6 +130,7 @@ impl Node {
         HeadReply {
             answer: HeadsAnswer::of_all(heads, Some(main)),
             grants_digest: [3; 32],
+            signers: SignersDigest::default(),
             peers: members.iter().copied().map(record).collect(),
         }
     }

@@ -14,7 +14,7 @@ const SCHEMA: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER);
                       CREATE TABLE other (id INTEGER PRIMARY KEY)";
 
 /// Another program's connection to the node's database.
-fn program(home: &Home) -> Connection {
+pub(crate) fn program(home: &Home) -> Connection {
     let connection = Connection::open(home.path.join("database.db")).expect("the database opens");
     connection.busy_timeout(10_000).expect("a timeout");
     connection

@@ -85,6 +85,10 @@ pub struct HeadReply {
     /// How many commits the sender has set aside by itself.
     #[prost(uint64, tag = "8")]
     pub set_aside: u64,
+    /// Which keys signed which commits, 32 bytes. Where it differs at equal heads, the asker asks for the
+    /// signatures.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub signers: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PeerRecord {
@@ -105,6 +109,7 @@ pub struct CommitsReply {
     #[prost(message, repeated, tag = "1")]
     pub commits: ::prost::alloc::vec::Vec<SignedCommit>,
 }
+/// A commit that has several signatures comes several times, one after the other.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SignedCommit {
     #[prost(bytes = "bytes", tag = "1")]

@@ -76,7 +76,7 @@ fn wrong_words_about_itself_are_damage_and_another_version_is_named() {
         let error = Store::open(dir.path()).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{key}: {error}");
     }
-    for version in [FORMAT_VERSION_BEFORE - 1, FORMAT_VERSION + 1] {
+    for version in [FORMAT_VERSION_MIN - 1, FORMAT_VERSION + 1] {
         let (dir, store) = new_store();
         meta::set_for_test(&store, "version", &version.to_le_bytes());
         drop(store);
@@ -144,9 +144,14 @@ proptest! {
         commit in any_commit(), merge in any::<[u8; 20]>(), sequence in any::<u64>(),
         entry in any_peer(), invite in any_invite(), reason in ".{0,200}",
     ) {
-        let signed = signed(&commit);
-        let bytes = codec::encode_commit(&commit, &signed.signature).unwrap();
-        prop_assert_eq!(codec::decode_commit(&bytes).unwrap(), (commit, signed));
+        for count in 0..=limits::SIGNATURES_PER_COMMIT_MAX {
+            let mut commit = commit.clone();
+            let of = |n| SignedCommit { signer: peer(n), ..signed(&commit) };
+            let signatures: Vec<_> = (0..count as u64).map(of).collect();
+            commit.signer = signatures.first().map_or(commit.signer, |first| first.signer);
+            let bytes = codec::encode_commit(&commit, &signatures).unwrap();
+            prop_assert_eq!(codec::decode_commit(&bytes).unwrap(), (commit, signatures));
+        }
         let merge = CommitHash::from_bytes(merge);
         let bytes = codec::encode_merge(sequence, &merge);
         prop_assert_eq!(codec::decode_merge(&bytes).unwrap(), (sequence, merge));
@@ -162,7 +167,7 @@ proptest! {
     fn record_that_is_cut_or_longer_is_damage(
         commit in any_commit(), entry in any_peer(), cut in any::<prop::sample::Index>(),
     ) {
-        let bytes = codec::encode_commit(&commit, &[7; 64]).unwrap();
+        let bytes = codec::encode_commit(&commit, &[signed(&commit)]).unwrap();
         prop_assert!(codec::decode_commit(&bytes[..cut.index(bytes.len())]).is_err());
         prop_assert!(codec::decode_commit(&[&bytes[..], b"x"].concat()).is_err());
         let bytes = codec::encode_peer(&entry).unwrap();
@@ -171,8 +176,8 @@ proptest! {
 
     #[test]
     fn garbage_decodes_to_an_error_or_to_what_encodes_to_it(bytes in any::<Vec<u8>>()) {
-        if let Ok((commit, signed)) = codec::decode_commit(&bytes) {
-            let encoded = codec::encode_commit(&commit, &signed.signature).unwrap();
+        if let Ok((commit, signatures)) = codec::decode_commit(&bytes) {
+            let encoded = codec::encode_commit(&commit, &signatures).unwrap();
             prop_assert_eq!(encoded, &bytes[..]);
         }
         if let Ok((sequence, result)) = codec::decode_merge(&bytes) {

@@ -70,6 +70,56 @@ fn peers_are_kept_and_the_least_recently_seen_is_forgotten() {
     assert!(matches!(store.put_peer(&many), Err(StoreError::Invalid { .. })));
 }
 
+/// A signature of commit `n` by peer `key`.
+fn signed_by(n: u64, key: u64) -> SignedCommit {
+    SignedCommit { signer: peer(key), ..signed(&commit(n)) }
+}
+
+#[test]
+fn signatures_of_the_lowest_keys_are_kept_in_any_order() {
+    let mut outcomes = Vec::new();
+    for order in [[3, 4, 5, 6, 7, 8], [8, 7, 6, 5, 4, 3], [5, 3, 8, 4, 7, 6]] {
+        let (dir, store) = new_store();
+        add(&store, &commits(0..1)).unwrap();
+        let unsigned = UserCommit { signer: peer(99), ..commit(1) };
+        store.add_found_commits(&[unsigned], &[]).unwrap();
+        assert_eq!(store.signatures(&[hash(1)]).unwrap(), [vec![]]);
+        for key in order {
+            store.add_signatures(&[signed_by(1, key), signed_by(77, key)]).unwrap();
+        }
+        let store = reopen(dir.path(), store);
+        let (commits, signers) = store.restore().unwrap();
+        assert_eq!(commits[1].signer, peer(3), "{order:?}");
+        outcomes.push((commits, signers, store.signatures(&[hash(1)]).unwrap()));
+    }
+    assert_eq!(outcomes[0].2, [[3, 4, 5, 6].map(|key| signed_by(1, key)).to_vec()]);
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert_eq!(outcomes[0], outcomes[2]);
+}
+
+#[test]
+fn signatures_are_added_once_and_tell_what_changed() {
+    let (_dir, store) = new_store();
+    add(&store, &commits(0..1)).unwrap();
+    add_relaxed(&store, &commits(1..3)).unwrap();
+    let mut signers = store.restore().unwrap().1;
+    let changes = store.add_signatures(&[signed_by(1, 0), signed_by(1, 0), signed_by(2, 7)]);
+    let change = |n: u64, before: &[u64], after: &[u64]| SignersChange {
+        commit: hash(n),
+        before: before.iter().copied().map(peer).collect(),
+        after: after.iter().copied().map(peer).collect(),
+    };
+    let changes = changes.unwrap();
+    assert_eq!(changes, [change(1, &[1], &[0, 1]), change(2, &[2], &[2, 7])]);
+    for SignersChange { commit, before, after } in &changes {
+        before.iter().for_each(|signer| signers.remove(commit, signer));
+        after.iter().for_each(|signer| signers.add(commit, signer));
+    }
+    assert_eq!(store.restore().unwrap().1, signers);
+    // Nobody but the founder signs the founding commit.
+    assert_eq!(store.add_signatures(&[signed_by(0, 9)]).unwrap(), []);
+}
+
 #[test]
 fn grants_are_kept_whole_and_bounded() {
     let (dir, store) = new_store();
