@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -27,6 +28,43 @@ fn a_node_says_when_it_is_ready_and_closes_on_sigterm_and_sigint() {
         assert!(!socket.exists(), "{stop}");
         assert_eq!(node.json(["status"])["online"], false);
     }
+}
+
+/// How much time of a processor the process has used, in hundredths of a second.
+fn processor_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name, in parentheses, may have blanks; user and system time are the 12th and 13th after it.
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+#[test]
+fn sigterm_ends_a_node_whatever_runs() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.founded("a");
+    node.exec(
+        "CREATE VIEW forever AS WITH RECURSIVE n (x) AS \
+         (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT max(x) AS x FROM n",
+    );
+    for work in [
+        &["query", "SELECT x FROM forever"][..],
+        &["exec", "-m", "endless", "INSERT INTO cities SELECT 'Rome', x FROM forever"],
+    ] {
+        let mut up = node.up();
+        let mut asked = Background::start(&mut node.command(work));
+        let begin = processor_time(up.process.id());
+        wait_until("it runs", || {
+            assert_eq!(asked.ended(), None, "{work:?}");
+            (processor_time(up.process.id()) > begin + 30).then_some(())
+        });
+        let asked_to_stop = Instant::now();
+        signal(up.process.id(), "TERM");
+        assert_eq!(wait_until("the node ends", || up.process.ended()), 0, "{work:?}");
+        let took = asked_to_stop.elapsed();
+        assert!(took < Duration::from_secs(5), "{work:?}: {took:?}");
+        assert_eq!(wait_until("the command ends", || asked.ended()), 1, "{work:?}");
+    }
+    assert_eq!(node.cities(), json!([]));
 }
 
 #[test]

@@ -149,7 +149,8 @@ fn base_of(newest: &[CommitHash], folded: Folded) -> Result<MergeBase, String> {
         None => Ok(MergeBase { commit: folded.tip, ancestor: newest[0] }),
         Some(Parked { reason, .. }) => Err(format!(
             "both sides were made on commits that clash with each other ({reason}), and made them \
-             agree in two ways; commit again on main what it lacks"
+             agree in two ways; close the head with a commit that has main and the head as its \
+             parents: `doltswarm parked take` keeps its work, `doltswarm parked drop` leaves it out"
         )),
     }
 }

@@ -102,6 +102,27 @@ fn an_impossible_merge_parks_the_lower_head_until_it_is_built_on() {
 }
 
 #[test]
+fn a_clash_made_agree_in_two_ways_can_be_closed() {
+    let crossed = [
+        commit(5, &[FOUNDING]),
+        commit(6, &[FOUNDING]),
+        commit(7, &[5, 6]),
+        commit(8, &[5, 6]),
+    ];
+    let mut rig = Rig::under(ConflictPolicy::Park, restored(&crossed, hash(8), &[8]));
+    let op = rig.expect_merge(hash(5), hash(6));
+    rig.merge_result(op, Err("row 1 of t".into()));
+    assert_eq!(rig.outputs(), [Output::SetParked { heads: hashes(&[7]) }]);
+    let [parked] = rig.node.parked() else { panic!("{:?}", rig.node.parked()) };
+    assert!(parked.reason.contains("row 1 of t"), "{}", parked.reason);
+    assert!(parked.reason.contains("doltswarm parked take"), "{}", parked.reason);
+    rig.local_commit(9, &[7, 8]);
+    assert_eq!(rig.outputs(), [Output::SetParked { heads: vec![] }]);
+    assert!(rig.node.is_settled() && rig.node.parked().is_empty());
+    assert_eq!(rig.node.main(), hash(9));
+}
+
+#[test]
 fn an_impossible_merge_is_retried_under_settle() {
     let (mut rig, mut op) = two_heads();
     for pause in [150, 300, 600] {

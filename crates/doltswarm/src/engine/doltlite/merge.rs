@@ -312,10 +312,7 @@ impl Workbench {
                 what: "merge",
                 message: "the engine found nothing to merge".to_owned(),
             })),
-            Err(error) if error.is_rejection() => Err(Stop::Impossible(format!(
-                "{}; make the table's definition the same on both sides with a new commit",
-                without_hashes(&error.message)
-            ))),
+            // A refusal lists no rows, so it is no fact about the two commits.
             Err(error) => Err(Stop::Engine(error.during("merge"))),
         }
     }
