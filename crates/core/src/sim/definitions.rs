@@ -292,9 +292,10 @@ fn merge_shapes(base: Option<&Shape>, ours: &Shape, theirs: &Shape) -> (Shape, b
 #[cfg(test)]
 mod tests {
     use super::super::edit::{Applied, Edit, SchemaEdit};
-    use super::super::merge::{Context, Merging, merge_roots};
+    use super::super::merge::{Context, merge_roots};
     use super::super::root::{ObjectKind, PLAIN, SMALL};
     use super::*;
+    use crate::commit::ConflictPolicy;
     use crate::id::CommitHash;
 
     fn edited(root: &Root, edits: &[Edit]) -> Root {
@@ -330,7 +331,11 @@ mod tests {
     fn merge(ours: &[Edit], theirs: &[Edit]) -> Root {
         let (base, context) = (
             base(),
-            Context { merging: Merging::SETTLE, base: CommitHash::from_bytes([1; 20]), here: 99 },
+            Context {
+                policy: ConflictPolicy::Settle,
+                base: CommitHash::from_bytes([1; 20]),
+                here: 99,
+            },
         );
         let sides = [&base, &edited(&base, ours), &edited(&base, theirs)];
         let merged = merge_roots(sides, &context).unwrap();

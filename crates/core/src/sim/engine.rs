@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::merge::{Context, Merging, merge_roots};
+use super::merge::{Context, merge_roots};
 use super::root::Root;
 use crate::commit::{
-    CommitInfo, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, MergeBase, merge_message,
+    CommitInfo, ConflictPolicy, MERGE_AUTHOR_EMAIL, MERGE_AUTHOR_NAME, Merge, MergeBase,
+    merge_message,
 };
 use crate::id::CommitHash;
 
@@ -77,10 +78,10 @@ impl Store {
     /// # Errors
     ///
     /// A reason for people, if it is impossible.
-    pub fn merged(&self, merge: &Merge, merging: Merging, here: u8) -> Result<Root, String> {
+    pub fn merged(&self, merge: &Merge, policy: ConflictPolicy, here: u8) -> Result<Root, String> {
         let Merge { ours, theirs, base } = merge;
         let roots = [&base.commit, ours, theirs].map(|hash| &self.commits[hash].root);
-        merge_roots(roots, &Context { merging, base: base.commit, here })
+        merge_roots(roots, &Context { policy, base: base.commit, here })
     }
 
     /// Makes a merge commit, whose database is `root`.

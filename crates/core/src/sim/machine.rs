@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::edit::{Applied, Edit};
 use super::engine::{Commit, Saying, Store};
-use super::merge::Merging;
 use super::root::Root;
 use super::twin::{Twin, Work};
 use crate::commit::{ConflictPolicy, Merge, UserCommit};
@@ -56,7 +55,7 @@ pub(super) struct Move {
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
     pub(super) number: usize,
-    merging: Merging,
+    policy: ConflictPolicy,
     pub(super) node: Node,
     pub(super) dialer: Dialer,
     pub(super) store: Store,
@@ -83,7 +82,12 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(number: usize, seed: u64, merging: Merging, founding: &Arc<Commit>) -> Self {
+    pub(super) fn new(
+        number: usize,
+        seed: u64,
+        policy: ConflictPolicy,
+        founding: &Arc<Commit>,
+    ) -> Self {
         let hash = founding.info.hash;
         let mut store = Store::default();
         store.receive(Arc::clone(founding));
@@ -100,11 +104,11 @@ impl Machine {
             peers: vec![],
             set_aside: BTreeMap::new(),
         };
-        let config = NodeConfig { me: peer_id(number), seed, policy: merging.node_policy() };
+        let config = NodeConfig { me: peer_id(number), seed, policy };
         let node = Node::new(config, restored, Time::ZERO);
         Self {
             number,
-            merging,
+            policy,
             node,
             dialer: Dialer::new(&peer_id(number), seed),
             store,
@@ -121,9 +125,9 @@ impl Machine {
         }
     }
 
-    /// What the engine does with what clashes.
-    pub(super) fn merging(&self) -> Merging {
-        self.merging
+    /// What a conflict does.
+    pub(super) fn policy(&self) -> ConflictPolicy {
+        self.policy
     }
 
     /// What a default that is no literal evaluates to on this machine.
@@ -160,8 +164,7 @@ impl Machine {
             peers: peers.clone(),
             set_aside: BTreeMap::new(),
         };
-        let policy = self.merging.node_policy();
-        let config = NodeConfig { me: peer_id(self.number), seed, policy };
+        let config = NodeConfig { me: peer_id(self.number), seed, policy: self.policy };
         self.node = Node::new(config, restored, now);
         self.dialer = Dialer::new(&peer_id(self.number), seed);
         for peer in peers {
@@ -229,8 +232,8 @@ impl Machine {
     }
 
     pub(super) fn merge(&mut self, merge: Merge, twins: &mut Twins) -> MergeResult {
-        let settles = self.merging.policy == ConflictPolicy::Settle;
-        let merged = self.store.merged(&merge, self.merging, self.here());
+        let settles = self.policy == ConflictPolicy::Settle;
+        let merged = self.store.merged(&merge, self.policy, self.here());
         let real = twins.as_mut().map(|twins| twins.merge(self.number, &merge, settles));
         let name = match (&merged, real) {
             (_, None) | (Err(_), Some(Err(_))) => None,
@@ -277,8 +280,8 @@ impl Machine {
             return None;
         }
         let merge = Merge { ours: self.main, theirs: to, base: from.into() };
-        let merging = Merging { policy: ConflictPolicy::Park, ..self.merging };
-        let root = self.store.merged(&merge, merging, self.here()).ok();
+        // Nothing may clash.
+        let root = self.store.merged(&merge, ConflictPolicy::Park, self.here()).ok();
         let name = match twins {
             Some(twins) => Some(twins.catch_up(self.number, from, to, saying, root.as_ref())?),
             None => None,

@@ -9,38 +9,10 @@ use crate::commit::ConflictPolicy;
 use crate::id::CommitHash;
 use crate::mutant::{Mutant, is_active};
 
-/// What the model's engine does with what clashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Merging {
-    /// The swarm's policy.
-    pub policy: ConflictPolicy,
-    /// Whether definitions are merged by meaning, so that under `settle` every merge is possible, and
-    /// records name what was compared with. Else definitions are merged by column, and those that clash
-    /// make a merge impossible.
-    pub is_total: bool,
-}
-
-impl Merging {
-    /// Every merge is possible.
-    pub const SETTLE: Self = Self { policy: ConflictPolicy::Settle, is_total: true };
-    /// What clashes makes a merge impossible.
-    pub const PARK: Self = Self { policy: ConflictPolicy::Park, is_total: true };
-
-    /// The policy of the nodes: a head can be parked only if a merge can be impossible.
-    pub fn node_policy(self) -> ConflictPolicy {
-        if self.is_total { self.policy } else { ConflictPolicy::Park }
-    }
-
-    /// Whether every merge is possible.
-    pub fn is_always_possible(self) -> bool {
-        self.node_policy() == ConflictPolicy::Settle
-    }
-}
-
 /// What a merge depends on beside the three databases.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context {
-    pub(super) merging: Merging,
+    pub(super) policy: ConflictPolicy,
     /// The commit that both sides are compared with.
     pub(super) base: CommitHash,
     /// What a default that is no literal evaluates to on this machine. No merge may look at it.
@@ -54,13 +26,9 @@ pub(super) fn merge_roots(
 ) -> Result<Root, String> {
     let mut merged = Merged::new(context);
     merge_known_conflicts(&mut merged.root, ours, theirs);
-    if context.merging.is_total {
-        merged.merge_definitions([base, ours, theirs]);
-    } else {
-        merged.merge_by_column([base, ours, theirs])?;
-    }
+    merged.merge_definitions([base, ours, theirs]);
     let clashes = is_active(Mutant::ClashParks) && !merged.lost.is_empty();
-    if context.merging.policy == ConflictPolicy::Park || clashes {
+    if context.policy == ConflictPolicy::Park || clashes {
         return merged.into_unanimous();
     }
     let Merged { mut root, mut lost, conflicts, theirs, .. } = merged;
@@ -68,14 +36,7 @@ pub(super) fn merge_roots(
     settlement.settle_rows(conflicts);
     settlement.settle_violations();
     lost.append(&mut settlement.lost);
-    if !context.merging.is_total {
-        // A row may have been put in place with what its table has no column for.
-        for Table { shape, rows } in root.tables.values_mut() {
-            let is_there = |column: &u8, _: &mut u8| shape.columns.contains_key(column);
-            rows.values_mut().for_each(|row| row.retain(is_there));
-        }
-    }
-    let names_base = context.merging.is_total && !is_active(Mutant::RecordWithoutBase);
+    let names_base = !is_active(Mutant::RecordWithoutBase);
     for lost in lost {
         let lost = Lost { compared_with: names_base.then_some(context.base), ..lost };
         if !is_active(Mutant::LoserNotRecorded) {
@@ -191,51 +152,6 @@ impl<'a> Merged<'a> {
         self.root.tables.insert(spelled, table);
         self.theirs.insert(name, theirs);
     }
-
-    /// Merges definitions column by column, as the engines do by themselves.
-    fn merge_by_column(&mut self, [base, ours, theirs]: [&Root; 3]) -> Result<(), String> {
-        for name in keys(&ours.tables, &theirs.tables) {
-            let [base, ours, theirs] = [base, ours, theirs].map(|root| root.tables.get(&name));
-            let their_rows = theirs.map_or_else(TheirRows::default, |theirs| TheirRows {
-                columns: theirs.shape.columns.keys().copied().collect(),
-                rows: theirs.rows.clone(),
-            });
-            let table = match pick(&base, &ours, &theirs) {
-                Some(table) => table.cloned(),
-                None => Some(self.merge_table_by_column(name, [base, ours, theirs])?),
-            };
-            if let Some(table) = table {
-                self.insert_table(name, name, table, their_rows);
-            }
-        }
-        Ok(())
-    }
-
-    fn merge_table_by_column(
-        &mut self,
-        name: u8,
-        [base, ours, theirs]: [Option<&Table>; 3],
-    ) -> Result<Table, String> {
-        let (Some(ours), Some(theirs)) = (ours, theirs) else {
-            return Err(format!("table {name} is dropped on one side and changed on the other"));
-        };
-        let empty = Table::default();
-        let base = base.unwrap_or(&empty);
-        let mut table = Table::default();
-        for column in keys(&ours.shape.columns, &theirs.shape.columns) {
-            let sides = [base, ours, theirs].map(|t| t.shape.columns.get(&column).copied());
-            let kind = match &sides {
-                [None, Some(kind), None] | [None, None, Some(kind)] => Some(*kind),
-                // A column goes only with its table, which is made again without it.
-                [Some(_), None, _] | [Some(_), _, None] => continue,
-                [base, ours, theirs] => pick(base, ours, theirs).flatten(),
-            };
-            let different = || format!("table {name}: column {column} has two types");
-            table.shape.columns.insert(column, kind.ok_or_else(different)?);
-        }
-        table.rows = self.merge_rows(name, [&base.rows, &ours.rows, &theirs.rows]);
-        Ok(table)
-    }
 }
 
 /// Merges a row cell by cell; nothing if both sides changed the same thing differently.
@@ -287,8 +203,8 @@ mod tests {
         Edit::Set { table: PLAIN, key, column, value }
     }
 
-    fn merge(sides: [&Root; 3], merging: Merging, base: u8) -> Result<Root, String> {
-        merge_roots(sides, &Context { merging, base: CommitHash::from_bytes([base; 20]), here: 99 })
+    fn merge(sides: [&Root; 3], policy: ConflictPolicy, base: u8) -> Result<Root, String> {
+        merge_roots(sides, &Context { policy, base: CommitHash::from_bytes([base; 20]), here: 99 })
     }
 
     #[test]
@@ -296,18 +212,18 @@ mod tests {
         let base = edited(&Root::founding(), &[set(1, 0, 1), set(2, 0, 2)]);
         let ours = edited(&base, &[set(1, 0, 10), set(2, 0, 20)]);
         let theirs = edited(&base, &[set(1, 1, 11), set(2, 0, 22)]);
-        let merged = merge([&base, &ours, &theirs], Merging::SETTLE, 1).unwrap();
+        let merged = merge([&base, &ours, &theirs], ConflictPolicy::Settle, 1).unwrap();
         assert_eq!(merged.tables[&PLAIN].rows[&1], [(0, 10), (1, 11)].into());
         assert_eq!(merged.tables[&PLAIN].rows[&2], [(0, 22)].into());
         let lost = merged.first_open().unwrap();
         assert_eq!(lost.loser, Some(Version::Row([(0, Some(20)), (1, None)].into())));
         assert_eq!(merged.conflicts.len(), 1);
-        let parked = merge([&base, &ours, &theirs], Merging::PARK, 1).unwrap_err();
+        let parked = merge([&base, &ours, &theirs], ConflictPolicy::Park, 1).unwrap_err();
         assert!(parked.contains("row 2"));
 
         // Resolved on one side, met again on the other: it stays resolved.
         let resolved = edited(&merged, &[Edit::Resolve]);
-        let again = merge([&base, &resolved, &merged], Merging::SETTLE, 1).unwrap();
+        let again = merge([&base, &resolved, &merged], ConflictPolicy::Settle, 1).unwrap();
         assert!(again.conflicts.values().all(|resolved| *resolved));
     }
 
@@ -315,11 +231,11 @@ mod tests {
     fn a_later_dispute_over_the_same_values_is_open() {
         let base = edited(&Root::founding(), &[set(1, 0, 1)]);
         let sides = [edited(&base, &[set(1, 0, 10)]), edited(&base, &[set(1, 0, 11)])];
-        let merged = merge([&base, &sides[0], &sides[1]], Merging::SETTLE, 1).unwrap();
+        let merged = merge([&base, &sides[0], &sides[1]], ConflictPolicy::Settle, 1).unwrap();
         let resolved = edited(&merged, &[Edit::Resolve, set(1, 0, 1)]);
         assert_eq!(resolved.first_open(), None);
         let sides = [edited(&resolved, &[set(1, 0, 10)]), edited(&resolved, &[set(1, 0, 11)])];
-        let merged = merge([&resolved, &sides[0], &sides[1]], Merging::SETTLE, 2).unwrap();
+        let merged = merge([&resolved, &sides[0], &sides[1]], ConflictPolicy::Settle, 2).unwrap();
         assert_eq!(merged.conflicts.len(), 2);
         let open = merged.first_open().unwrap();
         assert_eq!(open.compared_with, Some(CommitHash::from_bytes([2; 20])));
@@ -331,22 +247,9 @@ mod tests {
         let unique = |key| Edit::Set { table: PARENT, key, column: 1, value: 7 };
         let base = Root::founding();
         let (ours, theirs) = (edited(&base, &[unique(1)]), edited(&base, &[unique(2)]));
-        let merged = merge([&base, &ours, &theirs], Merging::SETTLE, 1).unwrap();
+        let merged = merge([&base, &ours, &theirs], ConflictPolicy::Settle, 1).unwrap();
         assert!(merged.violations().is_empty());
         assert_eq!(merged.tables[&PARENT].rows.keys().collect::<Vec<_>>(), [&2]);
         assert_eq!(merged.first_open().unwrap().kind, "unique");
-    }
-
-    #[test]
-    fn by_column_definitions_that_clash_are_impossible() {
-        let by_column = Merging { is_total: false, ..Merging::SETTLE };
-        let base = Root::founding();
-        let drop = edited(&base, &[Edit::ToggleTable { table: PLAIN }]);
-        let change = edited(&base, &[set(1, 0, 1)]);
-        assert!(merge([&base, &drop, &change], by_column, 1).unwrap_err().contains("dropped"));
-        let column = |kind| edited(&base, &[Edit::AddColumn { table: 1, column: 7, kind }]);
-        let [a, b] = [column(1), column(2)];
-        assert!(merge([&base, &a, &b], by_column, 1).unwrap_err().contains("two types"));
-        assert_eq!(merge([&base, &a, &a], by_column, 1), Ok(a));
     }
 }

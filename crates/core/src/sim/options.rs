@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::edit::{Edit, SchemaEdit};
-use super::merge::Merging;
 use super::root::{
     CHECKED, CHILD, Column, Object, ObjectKind, PARENT, PLAIN, Preset, SMALL, Shape, TABLES, UPPER,
 };
+use crate::commit::ConflictPolicy;
 use crate::node::timers::Jitter;
 
 /// How peers know each other.
@@ -81,8 +81,8 @@ pub struct Options {
     pub steps: usize,
     /// How peers know each other.
     pub topology: Topology,
-    /// What the engine does with what clashes.
-    pub merging: Merging,
+    /// What a conflict does.
+    pub policy: ConflictPolicy,
     /// Whether users change schemas in all ways that the model knows; else as real engines beside the
     /// model are asked to.
     pub schemas: bool,
@@ -115,7 +115,7 @@ impl Options {
             nodes,
             steps: 0,
             topology: Topology::Mesh,
-            merging: Merging::SETTLE,
+            policy: ConflictPolicy::Settle,
             schemas: false,
             definitions: true,
             loss_percent: 0,
@@ -139,7 +139,8 @@ impl Options {
             1 => Topology::Star,
             _ => Topology::Mesh,
         };
-        options.merging = if random.below(5) > 0 { Merging::SETTLE } else { Merging::PARK };
+        options.policy =
+            if random.below(5) > 0 { ConflictPolicy::Settle } else { ConflictPolicy::Park };
         options.loss_percent = random.below(30);
         options.repeat_percent = random.below(20);
         options.tail_percent = random.below(10);

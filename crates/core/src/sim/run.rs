@@ -8,6 +8,7 @@ use super::checks::heal::check_after_heal;
 use super::options::{Fault, Options, Step};
 use super::twin::Twin;
 use super::world::{Counts, World};
+use crate::commit::ConflictPolicy;
 use crate::mutant::{self, Mutant};
 
 /// What a run came to.
@@ -87,7 +88,7 @@ pub fn hunt(wrong: Mutant, seeds: u64) -> Option<(u64, Failure)> {
         let options = Options::random(seed);
         let can_show = match wrong {
             Mutant::GreedyFromFirst | Mutant::StoreWrittenLate | Mutant::BaseInPart => {
-                !options.merging.is_always_possible()
+                options.policy != ConflictPolicy::Settle
             }
             Mutant::RejectedFromAll => options.has(Fault::Adversary),
             _ => true,

@@ -115,9 +115,8 @@ impl World {
         let founding = store.commit(&[], &saying, Root::founding(), name);
         let founding = store.get(&founding).expect("because it was just made").clone();
         let count = options.machines();
-        let mut machines: Vec<Machine> = (0..count)
-            .map(|n| Machine::new(n, random.next(), options.merging, &founding))
-            .collect();
+        let mut machines: Vec<Machine> =
+            (0..count).map(|n| Machine::new(n, random.next(), options.policy, &founding)).collect();
         for (a, machine) in machines.iter_mut().enumerate() {
             let liar = |n| n >= options.nodes;
             let known =

@@ -103,12 +103,8 @@ fn an_impossible_merge_parks_the_lower_head_until_it_is_built_on() {
 
 #[test]
 fn a_clash_made_agree_in_two_ways_can_be_closed() {
-    let crossed = [
-        commit(5, &[FOUNDING]),
-        commit(6, &[FOUNDING]),
-        commit(7, &[5, 6]),
-        commit(8, &[5, 6]),
-    ];
+    let crossed =
+        [commit(5, &[FOUNDING]), commit(6, &[FOUNDING]), commit(7, &[5, 6]), commit(8, &[5, 6])];
     let mut rig = Rig::under(ConflictPolicy::Park, restored(&crossed, hash(8), &[8]));
     let op = rig.expect_merge(hash(5), hash(6));
     rig.merge_result(op, Err("row 1 of t".into()));

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 
 use super::super::definitions::{before, is_filled};
 use super::super::engine::{Commit, Store};
-use super::super::merge::Merging;
 use super::super::root::{Definition, Lost, Root, Row, Shape, Version, folded};
 use super::rules::{Verdict, fail};
 use crate::id::CommitHash;
@@ -22,32 +21,28 @@ struct View<'a> {
     side: &'a Commit,
     other: &'a Commit,
     merged: &'a Commit,
-    merging: Merging,
 }
 
 /// **Nothing lost**: what a side changed in a definition, a row or a cell is in the merge, or that
 /// version is recorded. **Nothing back**: if a side knows all that the other did to a row, its version
 /// stands, or the row is recorded. **Bounded work**: a merge records and rewrites only rows that a side
 /// changed.
-pub(super) fn kept(store: &Store, merged: &Commit, merging: Merging) -> Verdict {
+pub(super) fn kept(store: &Store, merged: &Commit) -> Verdict {
     let Some((ours, theirs)) = merged.info.as_merge() else { return Ok(()) };
     let sides = [store.get(&ours), store.get(&theirs)];
     let base = merged.base.and_then(|base| store.get(&base.commit));
     let ([Some(ours), Some(theirs)], Some(base)) = (sides, base) else { return Ok(()) };
     for (side, other) in [(ours, theirs), (theirs, ours)] {
-        let view = View { base, side, other, merged, merging };
+        let view = View { base, side, other, merged };
         let roots = [&base.root, &side.root, &merged.root];
-        if merging.is_total {
-            let names: BTreeSet<u8> =
-                roots.iter().flat_map(|root| root.names()).map(folded).collect();
-            names.into_iter().try_for_each(|name| view.definition_kept(name))?;
-        }
+        let names: BTreeSet<u8> = roots.iter().flat_map(|root| root.names()).map(folded).collect();
+        names.into_iter().try_for_each(|name| view.definition_kept(name))?;
         for place in places(&roots) {
             view.row_kept(place)?;
             view.row_not_back(store, place)?;
         }
     }
-    if merging.is_total { bounded([base, ours, theirs, merged]) } else { Ok(()) }
+    bounded([base, ours, theirs, merged])
 }
 
 fn places(roots: &[&Root]) -> BTreeSet<Place> {
@@ -62,7 +57,7 @@ fn row(root: &Root, (table, key): Place) -> Option<&Row> {
 impl View<'_> {
     /// The records of this merge about a row, or about the definition that a name stands for.
     fn records(&self, name: u8, key: Option<u8>) -> impl Iterator<Item = &Lost> {
-        let base = self.merging.is_total.then_some(self.base.info.hash);
+        let base = Some(self.base.info.hash);
         let is_of_it =
             move |lost: &&Lost| lost.table == name && lost.key == key && lost.compared_with == base;
         self.merged.root.conflicts.keys().filter(is_of_it)
@@ -103,8 +98,7 @@ impl View<'_> {
             (_, Some(_), _) => self.cells_lost(place),
         };
         // Who drops a table deletes its rows, and may have lost that as a whole.
-        let is_dropped = || self.merging.is_total && self.is_definition_recorded(table);
-        if !lost || (wanted.is_none() && is_dropped()) {
+        if !lost || (wanted.is_none() && self.is_definition_recorded(table)) {
             return Ok(());
         }
         fail("nothing lost", format!("row {place:?} became {now:?}, not {wanted:?}"))
@@ -126,17 +120,10 @@ impl View<'_> {
                 && place.is_some_and(|table| table.shape.columns.contains_key(number));
             let is_changed = value != before(self.base.root.table(table), key, *number, *column);
             let is_recorded = |lost: &Lost| match &lost.loser {
-                Some(Version::Row(cells)) if self.merging.is_total => {
-                    cells.get(number) == Some(&value)
-                }
-                _ => !self.merging.is_total,
+                Some(Version::Row(cells)) => cells.get(number) == Some(&value),
+                _ => false,
             };
-            let has_column = self.merging.is_total
-                || place.is_some_and(|table| table.shape.columns.contains_key(number));
-            is_changed
-                && has_column
-                && !is_there
-                && !self.records(table, Some(key)).any(is_recorded)
+            is_changed && !is_there && !self.records(table, Some(key)).any(is_recorded)
         })
     }
 
@@ -177,7 +164,7 @@ impl View<'_> {
                 // It may also be what came of a dispute that others decided in another way.
                 Some(at) if at == key => {
                     let is_winner = lost.kind != "cell" && is_it(&lost.winner);
-                    !self.merging.is_total || is_winner || is_it(&lost.loser)
+                    is_winner || is_it(&lost.loser)
                 }
                 Some(_) => false,
                 // Who drops a table deletes its rows, also if the table is made again afterwards.

@@ -112,10 +112,10 @@ impl World {
                 let own = checks.acknowledged.entry(node).or_default();
                 let mut verdict = rules::heads(machine)
                     .and(rules::own_kept(machine, own))
-                    .and(rules::nothing_parks(machine, options.merging));
+                    .and(rules::nothing_parks(machine, options.policy));
                 if look.is_settled {
                     let is_named = self.twins.is_some();
-                    verdict = verdict.and(checks.folds.check(machine, options.merging, is_named));
+                    verdict = verdict.and(checks.folds.check(machine, options.policy, is_named));
                 }
                 checks.seen.insert(node, look);
                 self.take(verdict);
@@ -125,7 +125,7 @@ impl World {
 
     /// Checks what a node's engine made of a merge.
     pub(super) fn check_merge(&mut self, node: usize, result: &MergeResult) {
-        self.take(rules::merge(&self.machines[node].store, result, self.options.merging));
+        self.take(rules::merge(&self.machines[node].store, result, self.options.policy));
     }
 
     /// Checks a move of a node's main.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::super::engine::{Commit, Store};
 use super::super::machine::Machine;
-use super::super::merge::Merging;
-use crate::commit::{Merge, MergeBase};
+use crate::commit::{ConflictPolicy, Merge, MergeBase};
 use crate::id::CommitHash;
 
 /// What the fold of a set of heads is.
@@ -28,7 +27,7 @@ struct Naive<'a> {
     /// The names of merges, if real engines name them.
     names: BTreeMap<(CommitHash, CommitHash), CommitHash>,
     merges: &'a mut Merges,
-    merging: Merging,
+    policy: ConflictPolicy,
     here: u8,
 }
 
@@ -36,7 +35,7 @@ struct Naive<'a> {
 /// names of merges are looked up: the content is still merged anew.
 pub(super) fn fold(
     machine: &Machine,
-    merging: Merging,
+    policy: ConflictPolicy,
     is_named: bool,
     merges: &mut Merges,
 ) -> NaiveFold {
@@ -55,7 +54,7 @@ pub(super) fn fold(
     }
     let heights = BTreeMap::new();
     let here = machine.here();
-    let mut naive = Naive { store, users, heights, names, merges, merging, here };
+    let mut naive = Naive { store, users, heights, names, merges, policy, here };
     let heads = naive.newest(naive.users.keys().copied().collect());
     let (tip, included) = naive.fold(&heads);
     let parked = heads.iter().filter(|head| !included.contains(head)).copied().collect();
@@ -124,7 +123,7 @@ impl Naive<'_> {
         }
         let base = MergeBase { commit, ancestor: newest[0] };
         let merge = Merge { ours, theirs, base };
-        let merged = self.store.merged(&merge, self.merging, self.here).ok().map(|root| {
+        let merged = self.store.merged(&merge, self.policy, self.here).ok().map(|root| {
             let name = self.names.get(&(ours, theirs)).copied();
             self.store.insert_merge(&merge, root, name)
         });

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::engine::Store;
 use super::super::machine::Machine;
-use super::super::merge::Merging;
 use super::Failure;
 use super::kept;
 use super::naive::{self, Merges, NaiveFold};
+use crate::commit::ConflictPolicy;
 use crate::fold::MergeResult;
 use crate::id::CommitHash;
 use crate::node::{Event, Node};
@@ -63,9 +63,9 @@ pub(in crate::sim) fn own_stay(machine: &Machine, own: &BTreeSet<CommitHash>) ->
 }
 
 /// **Nothing parks** under `settle`: no head is parked.
-pub(in crate::sim) fn nothing_parks(machine: &Machine, merging: Merging) -> Verdict {
+pub(in crate::sim) fn nothing_parks(machine: &Machine, policy: ConflictPolicy) -> Verdict {
     let parked = machine.node.parked();
-    if merging.is_always_possible() && !(parked.is_empty() && machine.parked.is_empty()) {
+    if policy == ConflictPolicy::Settle && !(parked.is_empty() && machine.parked.is_empty()) {
         return fail("nothing parks", format!("n{} parks {parked:?}", machine.number));
     }
     Ok(())
@@ -74,10 +74,14 @@ pub(in crate::sim) fn nothing_parks(machine: &Machine, merging: Merging) -> Verd
 /// **Nothing parks** under `settle`: every merge is possible. **No resurrection**: a merge has every
 /// conflict that a side has, resolved if a side has it resolved, and no other one is resolved.
 /// **Sound**: an engine can hold it, and it breaks no rule of the schema.
-pub(in crate::sim) fn merge(store: &Store, result: &MergeResult, merging: Merging) -> Verdict {
+pub(in crate::sim) fn merge(
+    store: &Store,
+    result: &MergeResult,
+    policy: ConflictPolicy,
+) -> Verdict {
     let commit = match result {
         Ok(merged) => store.get(merged),
-        Err(reason) if merging.is_always_possible() => {
+        Err(reason) if policy == ConflictPolicy::Settle => {
             return fail("nothing parks", format!("a merge is impossible: {reason}"));
         }
         Err(_) => None,
@@ -102,7 +106,7 @@ pub(in crate::sim) fn merge(store: &Store, result: &MergeResult, merging: Mergin
     if let Some(fault) = commit.root.fault() {
         return fail("sound", format!("{merged:?}: {fault}"));
     }
-    kept::kept(store, commit, merging)
+    kept::kept(store, commit)
 }
 
 /// What the node tells applications is so. `is_trusting` is false where its peers may lie.
@@ -148,13 +152,13 @@ impl Folds {
     pub(in crate::sim) fn check(
         &mut self,
         machine: &Machine,
-        merging: Merging,
+        policy: ConflictPolicy,
         is_named: bool,
     ) -> Verdict {
         let number = machine.number;
         let heads: Vec<CommitHash> = machine.node.heads().iter().copied().collect();
         if !self.known.contains_key(&heads) {
-            let fold = naive::fold(machine, merging, is_named, &mut self.merges);
+            let fold = naive::fold(machine, policy, is_named, &mut self.merges);
             if fold.heads.iter().copied().ne(heads.iter().copied()) {
                 let detail = format!("n{number} has heads {heads:?}, naively {:?}", fold.heads);
                 return fail("heads", detail);

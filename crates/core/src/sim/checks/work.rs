@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::world::World;
-use crate::commit::Merge;
+use crate::commit::{ConflictPolicy, Merge};
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
 
@@ -23,7 +23,7 @@ impl World {
     /// are heads for each commit that some of them lacks.
     pub(in crate::sim) fn check_work(&mut self, node: usize, merge: Option<&Merge>) {
         let machine = &self.machines[node];
-        if !self.is_honest(node) || !machine.merging().is_always_possible() {
+        if !self.is_honest(node) || machine.policy() != ConflictPolicy::Settle {
             // Heads that are parked are tried anew with each new head.
             return;
         }

@@ -7,10 +7,9 @@ use super::super::checks::Failure;
 use super::super::checks::rules::{self, Folds, Verdict};
 use super::super::engine::{Saying, Store};
 use super::super::machine::{Machine, number, peer_id};
-use super::super::merge::Merging;
 use super::canon::canonical;
 use super::scenario::Scenario;
-use crate::commit::Merge;
+use crate::commit::{ConflictPolicy, Merge};
 use crate::id::CommitHash;
 use crate::message::{Advert, AdvertReply, HeadsAnswer};
 use crate::node::{MoveResult, OpId, Output, PullError};
@@ -153,9 +152,9 @@ impl Local {
         let sent = self.carry_out()?;
         rules::heads(&self.machine)?;
         rules::own_kept(&self.machine, &self.own)?;
-        rules::nothing_parks(&self.machine, scenario.merging)?;
+        rules::nothing_parks(&self.machine, scenario.policy)?;
         if self.machine.node.is_settled() && !self.is_unnoticed {
-            folds.check(&self.machine, scenario.merging, false)?;
+            folds.check(&self.machine, scenario.policy, false)?;
         }
         Ok(sent)
     }
@@ -190,7 +189,7 @@ impl Local {
             Input::Pulled(from, is_whole) => {
                 self.end_pull(from, around.source.filter(|_| is_whole))
             }
-            Input::Merged(is_done) => return self.end_merge(is_done, scenario.merging),
+            Input::Merged(is_done) => return self.end_merge(is_done, scenario.policy),
             Input::Moved(is_done) => return self.end_move(is_done),
             Input::Crash { is_moved, forgets } => return self.crash(is_moved, forgets),
         }
@@ -254,11 +253,11 @@ impl Local {
         self.machine.node.handle_pulled(self.now, op, result);
     }
 
-    fn end_merge(&mut self, is_done: bool, merging: Merging) -> Verdict {
+    fn end_merge(&mut self, is_done: bool, policy: ConflictPolicy) -> Verdict {
         let Some((op, merge)) = self.merge.take() else { return Ok(()) };
         let result = if is_done {
             let result = self.machine.merge(merge, &mut None);
-            rules::merge(&self.machine.store, &result, merging)?;
+            rules::merge(&self.machine.store, &result, policy)?;
             Ok(result)
         } else {
             Err(())

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::super::edit::Edit;
-use super::super::merge::Merging;
 use super::super::root::{PARENT, PLAIN};
+use crate::commit::ConflictPolicy;
 
 /// A commit that a node's user makes at some time, or another program on its database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// How many nodes there are, each linked with each.
     pub nodes: usize,
-    /// What the engine does with what clashes.
-    pub merging: Merging,
+    /// What a conflict does.
+    pub policy: ConflictPolicy,
     /// The commits; those of one node are made in this order.
     pub commits: Vec<Planned>,
     /// How many messages, answers, pulls, merges and moves may fail.
@@ -71,7 +71,7 @@ fn calm(name: &'static str, nodes: usize, commits: Vec<Planned>) -> Scenario {
     Scenario {
         name,
         nodes,
-        merging: Merging::SETTLE,
+        policy: ConflictPolicy::Settle,
         commits,
         losses: 0,
         repeats: 0,
@@ -104,7 +104,7 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         let two = same_cell(&[0, 1]);
         let wild = Self { losses: 1, repeats: 1, crashes: 1, ..calm("", 2, Vec::new()) };
-        let parks = |scenario| Self { merging: Merging::PARK, ..scenario };
+        let parks = |scenario| Self { policy: ConflictPolicy::Park, ..scenario };
         // The longest first, so that the threads end at the same time.
         let mut all = vec![
             Self { name: "slow", slow_answers: true, commits: two.clone(), ..wild.clone() },
@@ -130,7 +130,7 @@ impl Scenario {
 
     /// Searches of seconds, for every test run.
     pub fn small() -> Vec<Self> {
-        let parks = |scenario| Self { merging: Merging::PARK, ..scenario };
+        let parks = |scenario| Self { policy: ConflictPolicy::Park, ..scenario };
         vec![
             Self { losses: 1, ..calm("small lost", 2, same_cell(&[0, 1])) },
             Self { crashes: 1, ..calm("small killed", 2, same_cell(&[0, 1])) },

@@ -120,7 +120,7 @@ impl<'a> Swarm<'a> {
             state.push(self.number(Local::new(Machine::new(
                 node,
                 1,
-                self.scenario.merging,
+                self.scenario.policy,
                 &founding,
             ))));
         }

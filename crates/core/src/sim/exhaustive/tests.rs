@@ -22,7 +22,7 @@ fn a_search_is_the_same_each_time() {
 }
 
 /// Wrong versions, each with the search that finds it.
-const FOUND: [(Mutant, &str); 8] = [
+const FOUND: [(Mutant, &str); 11] = [
     (Mutant::TiesByArrival, "small lost"),
     (Mutant::HeadDropped, "small lost"),
     (Mutant::GreedyFromFirst, "small impossible"),
@@ -31,6 +31,9 @@ const FOUND: [(Mutant, &str); 8] = [
     (Mutant::HeadsNeverDropped, "small foreign"),
     (Mutant::StoreWrittenLate, "small impossible"),
     (Mutant::LoserNotRecorded, "small lost"),
+    (Mutant::DefinitionNotRecorded, "small dropped"),
+    (Mutant::RecordWithoutBase, "small lost"),
+    (Mutant::ClashParks, "small dropped"),
 ];
 
 #[test]
