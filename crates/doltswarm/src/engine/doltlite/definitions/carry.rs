@@ -14,6 +14,8 @@ pub(in super::super) struct Fill {
     pub(in super::super) value: Value,
     /// Whether the column's default is an expression, which no merge evaluates.
     pub(super) stands_for_expression: bool,
+    /// Whether the value is what the engine puts into the rows that are there when the column is added.
+    is_exact: bool,
 }
 
 /// A table in the form that stands.
@@ -70,6 +72,33 @@ impl Form {
     }
 }
 
+/// What a side's own definition puts into the columns that the side added.
+#[derive(Debug)]
+pub(super) struct Added(Vec<(usize, usize, Value)>);
+
+impl Added {
+    /// Finds the columns of `form` that the side has and the base has not.
+    pub(super) fn new(form: &Form, base: &Columns, side: &Columns, own: &Form) -> Self {
+        let places = base.places.iter().zip(&side.places).enumerate();
+        let added = places.filter_map(|(column, (base, side))| {
+            let place = side.filter(|_| base.is_none())?;
+            let fill = own.fills.get(place).filter(|fill| fill.is_exact)?;
+            (column < form.fills.len()).then(|| (column, place, fill.value.clone()))
+        });
+        Self(added.collect())
+    }
+
+    /// A cell that only the side's default put into a row of the base is no change: it holds what the
+    /// form's default puts there. `carried` is `row` in the form.
+    pub(super) fn reset_untouched(&self, form: &Form, row: &[Value], carried: &mut [Value]) {
+        for (column, place, own) in &self.0 {
+            if row.get(*place).is_some_and(|value| same_value(value, own)) {
+                carried[*column].clone_from(&form.fills[*column].value);
+            }
+        }
+    }
+}
+
 /// How the columns of one definition lie in another.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
@@ -120,12 +149,13 @@ fn fill(
         let rows = connection.rows(&format!("SELECT {literal}"), &[]).during("read a default")?;
         let value = rows.into_iter().flatten().next().unwrap_or_default();
         if !(must_be && value == Value::Null) {
-            return Ok(Fill { value, stands_for_expression: false });
+            return Ok(Fill { value, stands_for_expression: false, is_exact: true });
         }
     }
     let stands_for_expression = !default.is_empty() && literal.is_none();
     let value = if must_be { fixed(kind) } else { Value::Null };
-    Ok(Fill { value, stands_for_expression })
+    let is_exact = !stands_for_expression && !must_be;
+    Ok(Fill { value, stands_for_expression, is_exact })
 }
 
 /// A value of a type, for a column that may not be NULL. The rules are those of SQLite's affinity.

@@ -11,7 +11,7 @@ use super::super::ffi::{Connection, SqliteError};
 use super::super::record::{Record, row_json};
 use super::super::settle::{CONSTRAINT, constraint_kind};
 use super::super::table::Table;
-use super::carry::{Columns, Form};
+use super::carry::{Added, Columns, Form};
 use super::changes::{Change, Identity};
 use crate::engine::total::{RowMerge, merge_row};
 use crate::engine::{EngineResult, Value};
@@ -36,6 +36,8 @@ pub(super) struct From<'a> {
     pub(super) ours: &'a Table,
     /// Its columns.
     pub(super) columns: Columns,
+    /// The columns that ours added.
+    pub(super) added: Option<Added>,
 }
 
 /// A row to be put in.
@@ -79,6 +81,11 @@ impl Rows<'_> {
         let before = base.as_ref().map(|(columns, row)| (*columns, row.as_slice()));
         let mut ours = change.after.as_ref().map(|row| form.carry(&from.columns, row, before));
         let is_new = base.is_none();
+        if let (Some(carried), Some(row), Some(added), false) =
+            (&mut ours, &change.after, &from.added, is_new)
+        {
+            added.reset_untouched(form, row, carried);
+        }
         if let (Some(row), true) = (&mut ours, is_new) {
             self.complete_key(from, change, row)?;
         }

@@ -1,6 +1,6 @@
 //! Bringing one table into the form that stands, with the rows of both sides.
 
-use super::carry::Form;
+use super::carry::{Added, Form};
 use super::changes::{At, Identity, changes};
 use super::plan::Plan;
 use super::rows::{From, Rows, record_cells, record_fills};
@@ -157,11 +157,11 @@ impl DefinitionMerge<'_> {
             let base = base.as_ref().map(|(table, object)| at(&self.base, table, object));
             changes(base, at(&self.ours, &ours, our_object), &identity)?
         };
-        let from = From {
-            base: base_table.map(|table| (table, form.columns_of(table))),
-            ours: &ours,
-            columns: form.columns_of(&ours),
-        };
+        let columns = form.columns_of(&ours);
+        let base = base_table.map(|table| (table, form.columns_of(table)));
+        let own = Form::load(&self.ours.connection, ours.clone())?;
+        let added = base.as_ref().map(|(_, base)| Added::new(&form, base, &columns, &own));
+        let from = From { base, ours: &ours, columns, added };
         let (connection, records) = (self.connection, &mut self.records);
         Rows { connection, form: &form, identity: &identity, records }.apply(&from, changes)
     }

@@ -54,6 +54,29 @@ fn a_rebuilt_table_with_a_clock_default_merges() {
 }
 
 #[test]
+fn a_column_that_both_added_has_theirs_default() {
+    let add = |default: &str| format!("ALTER TABLE t ADD COLUMN x INT {default}");
+    let change = "UPDATE t SET x = 7 WHERE id = 2; INSERT INTO t VALUES (3, 0, 1)";
+    for (ours, theirs, new) in [
+        ("DEFAULT 1", "DEFAULT 2", 2),
+        ("", "DEFAULT 2", 2),
+        ("DEFAULT (1)", "NOT NULL DEFAULT 5", 5),
+    ] {
+        let pair = &mut pair();
+        let ours = format!("{}; {change}", add(ours));
+        // The definition of ours is recorded, and no row: nobody touched the first one's cell.
+        assert_eq!(pair.settled(T, &ours, &add(theirs)), 1, "{theirs}");
+        let rows = json!([[1, 0, new], [2, 0, 7], [3, 0, 1]]);
+        assert_eq!(pair.query("SELECT * FROM t ORDER BY id"), rows, "{theirs}");
+        // In the other order ours' default stands, and the rows that were changed keep their cells.
+        let pair = &mut super::pair();
+        assert_eq!(pair.settled(T, &add(theirs), &ours), 1, "{theirs}");
+        let rows = pair.query("SELECT id, a, x FROM t WHERE id > 1 ORDER BY id");
+        assert_eq!(rows, json!([[2, 0, 7], [3, 0, 1]]), "{theirs}");
+    }
+}
+
+#[test]
 fn a_renamed_table_with_a_unique_column_merges() {
     let pair = &mut pair();
     let conflicts = pair.settled(
