@@ -147,16 +147,24 @@ impl View<'_> {
     /// Whether this side's version of a row is recorded, by this merge or an earlier one.
     fn is_version_recorded(&self, place @ (table, key): Place) -> bool {
         let (merged, wanted) = (&self.merged.root, row(&self.side.root, place));
+        let now = row(merged, place);
         let definition = self.side.root.definition(table).map(Version::Definition);
         let side = self.side.root.table(table);
         merged.conflicts.keys().filter(|lost| lost.table == table).any(|lost| {
             let is_it = |version: &Option<Version>| match (version, wanted) {
                 (None, wanted) => wanted.is_none(),
                 (Some(Version::Row(cells)), Some(wanted)) => {
-                    // A record is of the merged definition: a column may be new to this side.
+                    // A record is of the merged definition: a column may be new to this side. Other
+                    // cells of the row may have changed since it was made.
                     let has = |column| side.is_some_and(|t| t.shape.columns.contains_key(column));
-                    let mut cells = cells.iter().filter(|(column, _)| has(*column));
-                    cells.all(|(column, value)| wanted.get(column).copied() == *value)
+                    let differs =
+                        |column| now.is_none_or(|now| now.get(column) != wanted.get(column));
+                    let mut cells = cells
+                        .iter()
+                        .filter(|(column, _)| has(column) && differs(column))
+                        .peekable();
+                    cells.peek().is_some()
+                        && cells.all(|(column, value)| wanted.get(column).copied() == *value)
                 }
                 _ => false,
             };
