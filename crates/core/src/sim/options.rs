@@ -86,8 +86,7 @@ pub struct Options {
     /// Whether users change schemas in all ways that the model knows; else as real engines beside the
     /// model are asked to.
     pub schemas: bool,
-    /// Whether users add columns, and drop tables and create them again. The engines' own suites try
-    /// definitions; what they record of them is more than the model's.
+    /// Whether users add columns, and drop tables and create them again.
     pub definitions: bool,
     /// How many of a hundred messages are lost.
     pub loss_percent: u64,

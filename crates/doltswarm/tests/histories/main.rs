@@ -36,13 +36,21 @@ fn number(name: &str) -> Option<u64> {
 /// Makes the databases of one history.
 type Make = Arc<dyn Fn(&Options) -> Engines + Send + Sync>;
 
+/// Draws the history of a seed.
+type Draw = fn(u64) -> Options;
+
+/// Users of DoltLite also add columns, and drop tables and make them again.
+fn with_definitions(seed: u64) -> Options {
+    Options { definitions: true, ..Options::small(seed) }
+}
+
 fn run(options: &Options, script: &[Step], traced: bool, make: &Make) -> Report {
     run_with(options, script, traced, Some(Box::new(make(options))))
 }
 
 /// Runs a seed; says what it did, or panics with the shortest history that fails alike.
-fn check(seed: u64, make: &Make) -> Counts {
-    let options = Options::small(seed);
+fn check(seed: u64, draw: Draw, make: &Make) -> Counts {
+    let options = draw(seed);
     let report = run(&options, &options.script(), true, make);
     let Some(first) = report.failure else { return report.counts };
     SHRINKING.set(true);
@@ -59,9 +67,9 @@ fn check(seed: u64, make: &Make) -> Counts {
     panic!("DOLTSWARM_SEED={seed}: {options:#?}\n{}\n{failure}", trace.join("\n"));
 }
 
-fn run_all(histories: u64, make: &Make) {
+fn run_all(histories: u64, draw: Draw, make: &Make) {
     if let Some(seed) = number("DOLTSWARM_SEED") {
-        let options = Options::small(seed);
+        let options = draw(seed);
         let report = run(&options, &options.script(), true, make);
         report.trace.iter().for_each(|line| eprintln!("{line}"));
         assert_eq!(report.failure, None);
@@ -86,7 +94,7 @@ fn run_all(histories: u64, make: &Make) {
                     if seed >= histories {
                         return;
                     }
-                    let counts = check(seed, make);
+                    let counts = check(seed, draw, make);
                     let mut sums = sums.lock().unwrap();
                     sums.0 += counts.commits;
                     sums.1 += counts.merges;
@@ -105,7 +113,8 @@ fn run_all(histories: u64, make: &Make) {
 
 #[test]
 fn real_engines_do_what_the_model_does() {
-    run_all(number("DOLTSWARM_HISTORIES").unwrap_or(200), &(Arc::new(Engines::files) as Make));
+    let histories = number("DOLTSWARM_HISTORIES").unwrap_or(200);
+    run_all(histories, with_definitions, &(Arc::new(Engines::files) as Make));
 }
 
 #[test]
@@ -113,5 +122,5 @@ fn dolt_servers_do_what_the_model_does() {
     let Some(servers) = servers::Servers::start() else { return };
     let histories = number("DOLTSWARM_DOLT_HISTORIES").unwrap_or(20);
     let make: Make = Arc::new(move |options| Engines::create(options, servers.place()));
-    run_all(histories, &make);
+    run_all(histories, Options::small, &make);
 }

@@ -7,7 +7,7 @@ use doltswarm::engine::Reader;
 use doltswarm_core::commit::EngineKind;
 use doltswarm_core::sim::edit::Edit;
 use doltswarm_core::sim::root::{
-    CHECKED, CHILD, Column, Lost, PARENT, Root, Row, TABLES, Table, Version,
+    CHECKED, CHILD, Column, Definition, Lost, PARENT, Root, Row, Shape, TABLES, Table, Version,
 };
 
 const ROWS_MAX: usize = 10_000;
@@ -110,13 +110,14 @@ fn conflicts(reader: &mut dyn Reader) -> Vec<(String, Lost, bool)> {
     let sql =
         "SELECT id, kind, table_name, row_key, base, loser, winner, state FROM swarm_conflicts";
     let conflict = |row: Vec<Value>| {
-        let kinds = ["row", "unique", "foreign key", "check"];
+        let kinds = ["row", "cell", "schema", "unique", "foreign key", "check"];
         let kind = kinds.into_iter().find(|kind| *kind == text(&row[1]));
-        let key: BTreeMap<String, u8> = serde_json::from_str(text(&row[3])).unwrap();
+        let key: serde_json::Value = serde_json::from_str(text(&row[3])).unwrap();
         let lost = Lost {
             kind: kind.unwrap_or_else(|| panic!("a conflict of the kind {:?}", row[1])),
             table: text(&row[2])[1..].parse().unwrap(),
-            key: Some(key["id"]),
+            // A definition has none.
+            key: key.get("id").map(|id| u8::try_from(id.as_u64().unwrap()).unwrap()),
             base: version(&row[4]),
             loser: version(&row[5]),
             winner: version(&row[6]),
@@ -130,6 +131,9 @@ fn conflicts(reader: &mut dyn Reader) -> Vec<(String, Lost, bool)> {
 fn version(value: &Value) -> Option<Version> {
     let Value::Text(text) = value else { return None };
     let cells: BTreeMap<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+    if let Some(sql) = cells.get("sql") {
+        return Some(Version::Definition(Definition::Table(shape(sql.as_str().unwrap()))));
+    }
     let cell = |(name, value): (String, serde_json::Value)| {
         let column = name.strip_prefix('c')?.parse().unwrap();
         let text = value.as_str().map(str::to_owned);
@@ -140,6 +144,21 @@ fn version(value: &Value) -> Option<Version> {
         Some((column, value))
     };
     Some(Version::Row(cells.into_iter().filter_map(cell).collect()))
+}
+
+/// The columns that a statement gives a table: `CREATE TABLE t3 (id …, c0 INTEGER, c1 INTEGER, c2 TEXT)`.
+fn shape(sql: &str) -> Shape {
+    let mut shape = Shape::default();
+    for part in sql.split(['(', ',']) {
+        let words: Vec<_> = part.split([' ', ')', '"']).filter(|word| !word.is_empty()).collect();
+        if let [name, kind, ..] = words[..]
+            && let Some(number) = name.strip_prefix('c').and_then(|number| number.parse().ok())
+        {
+            let kind = u8::from(kind.eq_ignore_ascii_case("text"));
+            shape.columns.insert(number, Column::of(kind));
+        }
+    }
+    shape
 }
 
 fn rows(reader: &mut dyn Reader, sql: &str) -> Vec<Vec<Value>> {
