@@ -220,7 +220,7 @@ impl Workbench {
         if let (ConflictPolicy::Park, Some(record)) = (policy, settlement.records.first()) {
             park(policy, &record.table, "the two sides changed it in two ways")?;
         }
-        record::ensure_table(connection)?;
+        record::ensure_table(connection, &base.ancestor)?;
         record::keep(connection, &base.ancestor, ours, true)?;
         record::keep(connection, &base.ancestor, theirs, true)?;
         let unchecked = self.unchecked(&both, absent)?;

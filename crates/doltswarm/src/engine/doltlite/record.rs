@@ -3,6 +3,7 @@
 use doltswarm_core::id::CommitHash;
 
 use super::connection::{During, hash_value, text};
+use super::definitions::creates_the_same;
 use super::ffi::{Connection, SqliteError};
 use crate::engine::{EngineError, EngineResult, Value};
 
@@ -64,19 +65,20 @@ pub(super) fn add(
 const CONTENT: [&str; 7] = ["id", "kind", "table_name", "row_key", "base", "loser", "winner"];
 
 /// Makes sure that the table has the form it was founded with. One that was dropped or altered is made
-/// anew; what it held comes back with [`keep`].
-pub(super) fn ensure_table(connection: &Connection) -> EngineResult<bool> {
+/// anew, with what it held in `base`; what came after comes back with [`keep`].
+pub(super) fn ensure_table(connection: &Connection, base: &CommitHash) -> EngineResult<()> {
     let sql = "SELECT sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE";
     let rows = connection.rows(sql, &[TABLE.into()]).during("look for swarm_conflicts")?;
-    if rows.first().is_some_and(|row| text(row.first()) == CREATE) {
-        return Ok(false);
+    // The engine writes a definition in another way than it was given.
+    if rows.first().is_some_and(|row| creates_the_same(text(row.first()), CREATE)) {
+        return Ok(());
     }
     for kind in ["TABLE", "VIEW"] {
         // The other kind is refused.
         let _ = connection.batch(&format!("DROP {kind} IF EXISTS {TABLE}"));
     }
     connection.batch(CREATE).during("make swarm_conflicts anew")?;
-    Ok(true)
+    restore(connection, base).during("make swarm_conflicts anew")
 }
 
 /// The table only grows: brings back what `side` removed or rewrote of the records of `base`, and, when

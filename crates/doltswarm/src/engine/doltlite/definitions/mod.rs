@@ -87,6 +87,12 @@ pub(super) fn changed_tables(
     Ok(changed)
 }
 
+/// Whether two statements create the same table, however they are written.
+pub(super) fn creates_the_same(a: &str, b: &str) -> bool {
+    let [a, b] = [a, b].map(|sql| Object::new(Kind::Table, "", "", sql));
+    a == b
+}
+
 /// How many commits' schemas are remembered by their digests. A merge looks at three, two of which the
 /// merge before has seen.
 const SCHEMAS_REMEMBERED_MAX: usize = 1_024;

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::super::ffi::Connection;
 use super::pair;
 use crate::engine::Value;
-use crate::engine::conformance::{Pair, Side};
+use crate::engine::conformance::{Pair, Side, query};
 
 const T: &str =
     "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 0), (2, 0)";
@@ -278,6 +278,22 @@ fn equal_new_rows_without_a_key_are_counted() {
     let base = "CREATE TABLE k (a INT); INSERT INTO k VALUES (7)";
     assert_eq!(pair.settled(base, "INSERT INTO k VALUES (5)", "INSERT INTO k VALUES (5)"), 0);
     assert_eq!(pair.query("SELECT a FROM k ORDER BY a"), json!([[5], [5], [7]]));
+}
+
+#[test]
+fn a_table_that_both_sides_make_again_takes_no_record_away() {
+    let pair = &mut pair();
+    let table = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT)";
+    assert_eq!(pair.settled(table, "INSERT INTO t VALUES (4, 4)", "DROP TABLE t"), 1);
+    let lost = json!([["row", "t", r#"{"id":4}"#]]);
+    assert_eq!(records(pair), lost);
+    let split = pair.split("", table, table);
+    let count = "SELECT count(*) FROM swarm_conflicts";
+    for engine in [&pair.a, &pair.b] {
+        assert_eq!(query(engine.as_ref(), count), json!([[1]]), "before the merge");
+    }
+    assert_eq!(pair.settle(&split), 0);
+    assert_eq!(records(pair), lost);
 }
 
 #[test]
