@@ -100,6 +100,10 @@ impl Difference {
             left = &left[read.len()..];
             self.base_read += read.len();
             for data in read.into_iter().flatten() {
+                // Rows are that large, and never what leads to them: the trees have other heights.
+                if data.len() > CHUNK_MESSAGE_BYTES {
+                    return Ok(below);
+                }
                 below.extend(self.format.children(&data)?);
             }
         }
