@@ -98,7 +98,7 @@ impl Workbench {
             [ours, theirs].map(|side| changed_tables(connection, &base.commit, side));
         let changed = [our_tables?, their_tables?];
         let commits = [&base.commit, ours, theirs];
-        let same = self.schemas.borrow_mut().are_equal(&self.path, commits)?;
+        let same = self.schemas.borrow_mut().suit_the_engine(&self.path, commits)?;
         let absent = self.absent_functions(commits)?;
         if !same || is_needed_for_rows(connection, &changed[0], &changed[1])? {
             return self.attempt(policy, || {

@@ -10,6 +10,7 @@
 //! Which merges are made so is a function of the three commits: [`SchemaDigests`],
 //! [`is_needed_for_rows`].
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -103,7 +104,21 @@ pub(super) struct SchemaDigests {
     known: BTreeMap<CommitHash, [u8; 32]>,
     /// What each schema may call, by its digest.
     called: BTreeMap<[u8; 32], BTreeSet<String>>,
+    /// Of each schema, whether all its foreign keys can be checked.
+    checkable: BTreeMap<[u8; 32], bool>,
 }
+
+/// The foreign keys to a view, or that name a column, or a primary key, that their parent does not have.
+const UNCHECKABLE_KEYS: &str = "SELECT 1 FROM sqlite_schema AS child, \
+    pragma_foreign_key_list(child.name) AS key \
+    WHERE child.type = 'table' \
+    AND EXISTS (SELECT 1 FROM sqlite_schema AS parent WHERE parent.type IN ('table', 'view') \
+        AND parent.name = key.\"table\" COLLATE NOCASE) \
+    AND NOT EXISTS (SELECT 1 FROM sqlite_schema AS parent, pragma_table_info(parent.name) AS part \
+        WHERE parent.type = 'table' AND parent.sql NOT LIKE 'CREATE VIRTUAL%' \
+        AND parent.name = key.\"table\" COLLATE NOCASE \
+        AND CASE WHEN key.\"to\" IS NULL THEN part.pk > 0 \
+            ELSE part.name = key.\"to\" COLLATE NOCASE END) LIMIT 1";
 
 impl SchemaDigests {
     /// The digest of the schema at `commit`.
@@ -123,10 +138,15 @@ impl SchemaDigests {
         if self.known.len() >= SCHEMAS_REMEMBERED_MAX {
             self.known.clear();
             self.called.clear();
+            self.checkable.clear();
         }
         let digest = *hasher.finalize().as_bytes();
         let calls = || rows.iter().flat_map(|row| functions::called(text(row.get(3)))).collect();
         self.called.entry(digest).or_insert_with(calls);
+        if let Entry::Vacant(unknown) = self.checkable.entry(digest) {
+            let rows = connection.rows(UNCHECKABLE_KEYS, &[]);
+            unknown.insert(rows.during("check the foreign keys")?.is_empty());
+        }
         self.known.insert(*commit, digest);
         Ok(digest)
     }
@@ -145,15 +165,17 @@ impl SchemaDigests {
         Ok(all)
     }
 
-    /// Whether the schemas of all three commits are the same.
-    pub(super) fn are_equal(
+    /// Whether the engine can merge the three commits: their schemas are the same, and each foreign key
+    /// refers to columns that are there.
+    pub(super) fn suit_the_engine(
         &mut self,
         path: &Path,
         commits: [&CommitHash; 3],
     ) -> EngineResult<bool> {
         let [base, ours, theirs] = commits.map(|commit| self.of(path, commit));
         let (base, ours, theirs) = (base?, ours?, theirs?);
-        Ok(base == ours && ours == theirs)
+        let checkable = self.checkable.get(&base).copied().unwrap_or(false);
+        Ok(base == ours && ours == theirs && checkable)
     }
 }
 

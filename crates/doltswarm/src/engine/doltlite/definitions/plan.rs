@@ -193,7 +193,8 @@ impl Plan {
     /// Makes each foreign key refer to what is there: one without its parent, or without a unique key
     /// there, lets no row be written any more.
     ///
-    /// When theirs has the unique index that a key needs, the index stays; else the key goes.
+    /// When theirs has the unique index that a key needs, the index stays; else the key goes. One that
+    /// names a column that its parent does not have goes too, whoever made it: no engine can check it.
     fn keep_references_sound(&mut self, sides: &Sides<'_>) {
         let names: Vec<_> = self.relations.keys().cloned().collect();
         for name in names {
@@ -201,11 +202,12 @@ impl Plan {
             let Some(definition) = &object.definition else { continue };
             let mut without = definition.clone();
             for key in create_table::foreign_keys(definition) {
-                // A key that referred to nothing before is what its author wanted.
+                // A key without its unique index on both sides is what its author wanted.
                 let was_sound = [sides.ours, sides.theirs]
                     .iter()
                     .any(|schema| schema.table(&name).is_some() && refers(&schema.relations, &key));
-                if !was_sound || refers(&self.relations, &key) {
+                let is_kept = !was_sound && can_be_checked(&self.relations, &key);
+                if is_kept || refers(&self.relations, &key) {
                     continue;
                 }
                 if let Some((name, index)) = index_for(sides.theirs, &key)
@@ -258,6 +260,20 @@ fn refers(relations: &BTreeMap<String, Object>, key: &ForeignKey) -> bool {
         .filter(|object| object.on == parent && object.is_unique_index())
         .map(|object| object.sql.as_str());
     create_table::unique_columns(definition, indexes).contains(&key.columns)
+}
+
+/// Whether the parent of a foreign key is a table that has the columns that it names. A parent that is not there at all
+/// has no rows to compare with, which the engine can check.
+fn can_be_checked(relations: &BTreeMap<String, Object>, key: &ForeignKey) -> bool {
+    let Some(object) = relations.get(&fold_case(&key.parent)) else { return true };
+    let Some(definition) = &object.definition else { return false };
+    let has = |name: &String| {
+        definition.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name))
+    };
+    match key.columns.is_empty() {
+        true => refers(relations, key),
+        false => key.columns.iter().all(has),
+    }
 }
 
 /// The unique index of a schema that a foreign key refers to.

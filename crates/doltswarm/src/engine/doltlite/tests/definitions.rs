@@ -211,6 +211,31 @@ fn an_object_that_needs_a_dropped_column_goes() {
 }
 
 #[test]
+fn a_foreign_key_to_a_missing_column_goes() {
+    let parents = ["CREATE TABLE p (x TEXT)", "CREATE TABLE p (id INTEGER PRIMARY KEY, x TEXT)"];
+    let [c, bare] = ["(id)", ""].map(|to| format!("CREATE TABLE c (r INT REFERENCES p {to})"));
+    let drop = "CREATE TABLE q (x TEXT); DROP TABLE p; ALTER TABLE q RENAME TO p";
+    for (base, ours, theirs) in [
+        (format!("{T}; {}; {c}", parents[0]), "UPDATE t SET a = 1", "INSERT INTO t VALUES (3, 3)"),
+        (format!("{T}; {}; {bare}", parents[0]), "UPDATE t SET a = 1", "DELETE FROM t"),
+        (format!("{T}; {}", parents[1]), c.as_str(), drop),
+        (format!("{T}; {}", parents[1]), drop, bare.as_str()),
+        (
+            format!("{T}; {}", parents[1]),
+            c.as_str(),
+            "DROP TABLE p; CREATE VIEW p AS SELECT 1 AS x",
+        ),
+    ] {
+        let pair = &mut pair();
+        pair.settled(&base, ours, theirs);
+        let keys = "SELECT kind, json_extract(loser, '$.sql') LIKE '%REFERENCES%' \
+                    FROM swarm_conflicts WHERE table_name = 'c'";
+        assert_eq!(pair.query(keys), json!([["schema", 1]]), "{base}, {ours}, {theirs}");
+        pair.exec(Side::A, "INSERT INTO c VALUES (7)");
+    }
+}
+
+#[test]
 fn full_text_finds_the_documents_of_both_sides() {
     let pair = &mut pair();
     let conflicts = pair.settled(
