@@ -1,5 +1,7 @@
 //! What changed between two commits.
 
+use std::collections::BTreeMap;
+
 use doltswarm_core::id::CommitHash;
 
 use super::commit::require;
@@ -21,7 +23,10 @@ pub(super) struct Summary {
     pub(super) schema_changed: bool,
 }
 
-/// The tables that differ between two commits.
+/// The tables that differ between two commits, sorted.
+///
+/// *Measured* on Dolt 2.2.0: `dolt_diff_summary` leaves out a table whose primary key is another one, with
+/// no more than a warning; `dolt_schema_diff` has it.
 pub(super) fn summaries(
     link: &mut Link,
     from: &CommitHash,
@@ -29,18 +34,19 @@ pub(super) fn summaries(
 ) -> EngineResult<Vec<Summary>> {
     require(link, from)?;
     require(link, to)?;
+    let range = format!("('{}', '{}')", commit_text(from), commit_text(to));
     let sql = format!(
-        "SELECT from_table_name, to_table_name, schema_change FROM dolt_diff_summary('{}', '{}')",
-        commit_text(from),
-        commit_text(to)
+        "SELECT from_table_name, to_table_name, schema_change FROM dolt_diff_summary{range} \
+         UNION ALL SELECT from_table_name, to_table_name, 1 FROM dolt_schema_diff{range}"
     );
     let rows = link.rows(&sql, &[]).during("list the changed tables")?;
-    let read = |row: &Vec<Value>| Summary {
-        from: text(row.first()).to_owned(),
-        to: text(row.get(1)).to_owned(),
-        schema_changed: number(row.get(2)) == 1,
-    };
-    Ok(rows.iter().map(read).collect())
+    let mut found: BTreeMap<(String, String), bool> = BTreeMap::new();
+    for row in &rows {
+        let names = (text(row.first()).to_owned(), text(row.get(1)).to_owned());
+        *found.entry(names).or_default() |= number(row.get(2)) == 1;
+    }
+    let read = |((from, to), schema_changed)| Summary { from, to, schema_changed };
+    Ok(found.into_iter().map(read).collect())
 }
 
 /// The names of the tables that differ, sorted.
