@@ -603,6 +603,7 @@ impl Engine for DoltLite {
     }
 
     fn check_integrity(&mut self) -> EngineResult<Option<String>> {
+        // A full-text index checks itself by what its connection remembers of it, so this one is new.
         // Checks that call functions of other programs must not stop this one.
         let connection = open(&self.path, Purpose::Read)?;
         definitions::define_lacking(&connection)?;

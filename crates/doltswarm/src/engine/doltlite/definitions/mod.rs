@@ -108,12 +108,11 @@ pub(super) struct SchemaDigests {
     checkable: BTreeMap<[u8; 32], bool>,
 }
 
-/// The foreign keys to a view, or that name a column, or a primary key, that their parent does not have.
+/// The foreign keys to what is no table, or that name a column, or a primary key, that their parent does
+/// not have.
 const UNCHECKABLE_KEYS: &str = "SELECT 1 FROM sqlite_schema AS child, \
     pragma_foreign_key_list(child.name) AS key \
     WHERE child.type = 'table' \
-    AND EXISTS (SELECT 1 FROM sqlite_schema AS parent WHERE parent.type IN ('table', 'view') \
-        AND parent.name = key.\"table\" COLLATE NOCASE) \
     AND NOT EXISTS (SELECT 1 FROM sqlite_schema AS parent, pragma_table_info(parent.name) AS part \
         WHERE parent.type = 'table' AND parent.sql NOT LIKE 'CREATE VIRTUAL%' \
         AND parent.name = key.\"table\" COLLATE NOCASE \

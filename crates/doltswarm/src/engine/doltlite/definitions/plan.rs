@@ -262,11 +262,12 @@ fn refers(relations: &BTreeMap<String, Object>, key: &ForeignKey) -> bool {
     create_table::unique_columns(definition, indexes).contains(&key.columns)
 }
 
-/// Whether the parent of a foreign key is a table that has the columns that it names. A parent that is not there at all
-/// has no rows to compare with, which the engine can check.
+/// Whether the parent of a foreign key is a table that has the columns that it names.
 fn can_be_checked(relations: &BTreeMap<String, Object>, key: &ForeignKey) -> bool {
-    let Some(object) = relations.get(&fold_case(&key.parent)) else { return true };
-    let Some(definition) = &object.definition else { return false };
+    let parent = relations.get(&fold_case(&key.parent));
+    let Some(definition) = parent.and_then(|object| object.definition.as_ref()) else {
+        return false;
+    };
     let has = |name: &String| {
         definition.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name))
     };

@@ -41,7 +41,12 @@ impl DefinitionMerge<'_> {
                 self.drop_table(name)?;
                 self.connection.batch(&object.sql).during("make a table")?;
                 for index in plan.unique_indexes(name) {
-                    self.connection.batch(&index.sql).during("make an index")?;
+                    match self.connection.batch(&index.sql) {
+                        Ok(()) => {}
+                        // It needs a column that is gone; `make_indexes` records it.
+                        Err(error) if error.is_rejection() => {}
+                        Err(error) => return Err(error.during("make an index")),
+                    }
                 }
                 self.copy_theirs(name, object)?;
             }

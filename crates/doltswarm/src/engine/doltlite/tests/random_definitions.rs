@@ -1,7 +1,8 @@
 //! Random definitions and rows on two databases apart, clashing names included: every merge has a
 //! result, the same on both, and both can go on.
 //!
-//! `DOLTSWARM_DEFINITION_ROUNDS` says how many rounds are run, `DOLTSWARM_SEED` runs one.
+//! `DOLTSWARM_DEFINITION_ROUNDS` says how many rounds are run, `DOLTSWARM_SEED` runs one
+//! and prints its statements.
 
 use std::path::Path;
 
@@ -58,7 +59,11 @@ fn statement(dice: &mut Dice, side: char) -> String {
 fn change(pair: &mut Pair, dice: &mut Dice, side: Side, name: char) {
     for _ in 0..1 + dice.pick(4) {
         let sql = statement(dice, name);
-        match pair.try_exec(side, &sql) {
+        let done = pair.try_exec(side, &sql);
+        if std::env::var_os("DOLTSWARM_SEED").is_some() {
+            println!("{name}: {sql}: {}", if done.is_ok() { "done" } else { "refused" });
+        }
+        match done {
             Ok(_) | Err(EngineError::Rejected { .. }) => {}
             Err(error) => panic!("{sql}: {error}"),
         }
