@@ -28,7 +28,6 @@ pub(super) struct PendingPull {
     asked: Vec<PeerId>,
     /// Answers to questions up to this one were under way before, and may be older than the call.
     asked_before: Option<OpId>,
-    commits: u64,
     reply: Reply<Result<PullStarted, PeersError>>,
 }
 
@@ -301,8 +300,7 @@ impl Driver {
         let now = self.now();
         self.node.handle_pull_request(now, peer);
         let waiting = asked.iter().copied().filter(|peer| self.greeted.contains(peer)).collect();
-        let commits = self.node.graph().len() as u64;
-        self.pending.push(PendingPull { waiting, asked, asked_before, commits, reply });
+        self.pending.push(PendingPull { waiting, asked, asked_before, reply });
         self.settle_pending();
     }
 
@@ -321,7 +319,7 @@ impl Driver {
         for mut pending in std::mem::take(&mut self.pending) {
             pending.waiting.retain(|peer| self.greeted.contains(peer));
             if pending.waiting.is_empty() {
-                let started = PullStarted { asked: pending.asked, commits: pending.commits };
+                let started = PullStarted { asked: pending.asked };
                 let _ = pending.reply.send(Ok(started));
             } else {
                 waiting.push(pending);

@@ -233,6 +233,4 @@ pub(crate) enum Command {
 pub(crate) struct PullStarted {
     /// The peers that were asked.
     pub(crate) asked: Vec<PeerId>,
-    /// How many user commits were known before.
-    pub(crate) commits: u64,
 }

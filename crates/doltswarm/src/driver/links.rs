@@ -51,8 +51,7 @@ impl Driver {
         if self.network.is_some() && self.node.peers().any(unsure) {
             return self.start_pull(None, reply);
         }
-        let commits = self.node.graph().len() as u64;
-        let _ = reply.send(Ok(PullStarted { asked: Vec::new(), commits }));
+        let _ = reply.send(Ok(PullStarted { asked: Vec::new() }));
     }
 
     /// Asks peers that are not neighbours, a few at a time, where it takes them to reach what is waited

@@ -251,6 +251,8 @@ impl Swarm {
     /// [`PeersError::Offline`] without a network, [`PeersError::Invalid`] for an unknown peer.
     pub async fn pull(&self, peer: Option<PeerId>) -> Result<PullReport, PeersError> {
         let deadline = Instant::now() + PULL_TIMEOUT;
+        // Before the peers are connected: what they have may be here as soon as they are.
+        let before = self.status().await.map_err(|_| PeersError::Closed)?.commits;
         self.connected(deadline.min(Instant::now() + DIAL_TIMEOUT)).await;
         let started = self.ask_heads(peer).await?;
         let what = WaitFor::default();
@@ -263,7 +265,7 @@ impl Swarm {
                 let status = self.status().await.map_err(|_| PeersError::Closed)?;
                 return Ok(PullReport {
                     asked: started.asked.len(),
-                    commits: status.commits.saturating_sub(started.commits),
+                    commits: status.commits.saturating_sub(before),
                     main: report.main,
                     in_sync: status.in_sync,
                 });
