@@ -22,11 +22,12 @@ pub(crate) struct Args {
     /// exec, readable, unreached, adverts, burst, conflict, join, disk, memory, and client on Dolt.
     #[arg(long, value_name = "NAME")]
     pub(crate) filter: Vec<String>,
-    /// How much is measured: small, normal, full, or a factor of normal such as 0.5. Only normal and
-    /// more can be compared with what is wanted.
+    /// How much is measured: small, normal, full, or a factor of normal such as 0.5. Only normal
+    /// and more can be compared with what is wanted.
     #[arg(long, value_name = "SIZE", default_value = "normal")]
     pub(crate) size: Size,
-    /// Only swarms of this many peers, for the figures that have several; may be given more than once.
+    /// Only swarms of this many peers, for the figures that have several; may be given more than
+    /// once.
     #[arg(long, value_name = "N")]
     pub(crate) peers: Vec<usize>,
     /// Print one JSON value on standard output rather than a table.

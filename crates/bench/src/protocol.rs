@@ -1,7 +1,7 @@
 //! What the benchmark and its nodes say to each other: one JSON value a line.
 //!
-//! The benchmark asks on a node's standard input and the node answers on its standard output, in any
-//! order: answers carry the number of their question.
+//! The benchmark asks on a node's standard input and the node answers on its standard output, in
+//! any order: answers carry the number of their question.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -61,8 +61,8 @@ fn not_understood(error: &clap::Error) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-/// Logs go to standard error: what `RUST_LOG` says, else by the number of `-v`. Without either, only
-/// a running node says what goes wrong.
+/// Logs go to standard error: what `RUST_LOG` says, else by the number of `-v`. Without either,
+/// only a running node says what goes wrong.
 fn start_logging(cli: &Cli) {
     let level = match (cli.global.verbose, &cli.command) {
         (0, Command::Up(_)) => "doltswarm=warn",

@@ -46,8 +46,9 @@ pub(crate) fn notes_go_to_a_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Reports why the command failed, unless there is nothing left to say: with `json` as one JSON object
-/// on one line. It goes to standard error in either form, so that no script takes it for an answer.
+/// Reports why the command failed, unless there is nothing left to say: with `json` as one JSON
+/// object on one line. It goes to standard error in either form, so that no script takes it for an
+/// answer.
 pub(crate) fn report(error: &CommandError, json: bool) {
     if error.message.is_empty() {
         return;

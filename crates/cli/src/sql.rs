@@ -79,7 +79,8 @@ struct Token<'a> {
     end: usize,
 }
 
-/// The tokens of `text`. An unfinished quote swallows the rest; comments and white space are skipped.
+/// The tokens of `text`. An unfinished quote swallows the rest; comments and white space are
+/// skipped.
 fn tokens(text: &str) -> impl Iterator<Item = Token<'_>> {
     let mut at = 0;
     std::iter::from_fn(move || {

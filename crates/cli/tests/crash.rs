@@ -1,4 +1,5 @@
-//! Nodes that are killed as by a power cut, at any moment: what was acknowledged is there afterwards.
+//! Nodes that are killed as by a power cut, at any moment: what was acknowledged is there
+//! afterwards.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -24,8 +24,8 @@ fn problem(node: &Node) -> Value {
     node.json(["status"])["database_problem"].clone()
 }
 
-/// What only needs the node answers while the server is gone, with exit code 0, and says why the rest
-/// does not; then all goes on by itself.
+/// What only needs the node answers while the server is gone, with exit code 0, and says why the
+/// rest does not; then all goes on by itself.
 #[test]
 fn a_status_is_given_while_the_server_is_gone() {
     let sandbox = Sandbox::new();

@@ -33,7 +33,8 @@ fn a_node_says_when_it_is_ready_and_closes_on_sigterm_and_sigint() {
 /// How much time of a processor the process has used, in hundredths of a second.
 fn processor_time(pid: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name, in parentheses, may have blanks; user and system time are the 12th and 13th after it.
+    // The name, in parentheses, may have blanks; user and system time are the 12th and 13th after
+    // it.
     let (_, rest) = stat.rsplit_once(')').unwrap();
     rest.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }

@@ -1,10 +1,10 @@
 //! Runs the pages of `cmd/`: what they show is what the program prints.
 //!
-//! In a block marked `console`, a line `$ command` is given to `sh` in a directory of the page's own,
-//! and the lines up to the next command are what it must print, standard error included. `[..]` stands
-//! for anything within a line, a line `...` for any lines, `[HASH]` for any hash or id, short or long.
-//! A last line `? N` is the exit code, where it is not 0. A command that ends in `&` goes on to the
-//! end of the page; it must print its line first.
+//! In a block marked `console`, a line `$ command` is given to `sh` in a directory of the page's
+//! own, and the lines up to the next command are what it must print, standard error included.
+//! `[..]` stands for anything within a line, a line `...` for any lines, `[HASH]` for any hash or
+//! id, short or long. A last line `? N` is the exit code, where it is not 0. A command that ends in
+//! `&` goes on to the end of the page; it must print its line first.
 
 use std::path::Path;
 use std::process::Command;

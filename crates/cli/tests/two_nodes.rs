@@ -6,8 +6,8 @@ use crate::support::{Node, Ran, Sandbox};
 
 const TIMEOUT: [&str; 2] = ["--timeout", "60s"];
 
-/// Waits until each of the nodes is in step with all of them. One alone says that the others have the
-/// same heads, and they may still be merging.
+/// Waits until each of the nodes is in step with all of them. One alone says that the others have
+/// the same heads, and they may still be merging.
 fn in_step(nodes: &[&Node]) {
     let [flag, limit] = TIMEOUT;
     for node in nodes {

@@ -42,9 +42,9 @@ impl CommitInfo {
     /// Returns the fold's tip where this commit has the form of a join commit.
     ///
     /// A join commit is made beside a database that other programs write to: it lets main reach the
-    /// fold's tip by fast-forward where the tip does not descend from main. It has the tip's tables.
-    /// So it stands for the tip, and what only its other parent has is no part of its content. As
-    /// with a merge commit, the form proves nothing.
+    /// fold's tip by fast-forward where the tip does not descend from main. It has the tip's
+    /// tables. So it stands for the tip, and what only its other parent has is no part of its
+    /// content. As with a merge commit, the form proves nothing.
     pub fn as_join(&self) -> Option<CommitHash> {
         let [tip, main] = self.parents[..] else { return None };
         let is_join = self.author_name == MERGE_AUTHOR_NAME
@@ -83,8 +83,8 @@ pub struct UserCommit {
     /// The user commits it builds on, none of which is an ancestor of another; sorted by hash.
     /// Empty only for the founding commit.
     pub builds_on: Vec<CommitHash>,
-    /// Where it builds on several by way of one merge commit: that merge commit, which is their fold.
-    /// It is vouched for by this commit's signature alone.
+    /// Where it builds on several by way of one merge commit: that merge commit, which is their
+    /// fold. It is vouched for by this commit's signature alone.
     pub made_on: Option<CommitHash>,
     /// The peer whose signature it carries; of several the one with the lowest key.
     pub signer: PeerId,
@@ -92,15 +92,16 @@ pub struct UserCommit {
 
 /// What a merge compares its two sides with.
 ///
-/// Where the newest common ancestor of the two is one commit, it is both fields. Where histories cross
-/// there are several, none above the others, and the tables to compare with are those of their fold.
+/// Where the newest common ancestor of the two is one commit, it is both fields. Where histories
+/// cross there are several, none above the others, and the tables to compare with are those of
+/// their fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MergeBase {
-    /// The commit with the tables that both sides started from. It has nothing that a side lacks, but
-    /// for conflicts that were settled on the way to it.
+    /// The commit with the tables that both sides started from. It has nothing that a side lacks,
+    /// but for conflicts that were settled on the way to it.
     pub commit: CommitHash,
-    /// An ancestor of both sides: what only ever grows, the table of conflicts, is compared with what
-    /// it is there.
+    /// An ancestor of both sides: what only ever grows, the table of conflicts, is compared with
+    /// what it is there.
     pub ancestor: CommitHash,
 }
 
@@ -168,8 +169,8 @@ impl EngineKind {
         [Self::DoltLite, Self::Dolt].into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// Writes a hash as the engine does: DoltLite in hexadecimal, Dolt in the base 32 whose digits are
-    /// `0-9a-v`.
+    /// Writes a hash as the engine does: DoltLite in hexadecimal, Dolt in the base 32 whose digits
+    /// are `0-9a-v`.
     pub fn write_hash(self, hash: &CommitHash) -> String {
         match self {
             Self::DoltLite => hash.to_string(),

@@ -1,13 +1,13 @@
 //! The fold: from the set of heads to the one tip of main.
 //!
 //! Everything here is a pure function of the heads, of the commits below them, and of what merging
-//! gave. Merging itself is the engine's; [`plan`] says which merge is needed next, and what it compares
-//! the two sides with.
+//! gave. Merging itself is the engine's; [`plan`] says which merge is needed next, and what it
+//! compares the two sides with.
 //!
 //! Invariants:
 //! - The result depends on the set of heads alone, never on the order in which they became known.
-//! - Under the policy `settle` every head is included. Under `park` each is either included or parked,
-//!   and the highest one is always included.
+//! - Under the policy `settle` every head is included. Under `park` each is either included or
+//!   parked, and the highest one is always included.
 
 use crate::graph::CommitGraph;
 use crate::id::CommitHash;
@@ -19,8 +19,8 @@ mod run;
 pub use memory::MergeMemory;
 pub use run::{FoldRun, Plan, plan};
 
-/// What merging two commits gave: the merge commit, or, under the policy `park`, the reason why there is
-/// none.
+/// What merging two commits gave: the merge commit, or, under the policy `park`, the reason why
+/// there is none.
 pub type MergeResult = Result<CommitHash, String>;
 
 /// Sorts heads for the fold: by height, lowest first; ties by hash, lowest first.

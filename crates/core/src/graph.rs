@@ -91,8 +91,8 @@ struct Entry {
 impl CommitGraph {
     /// Inserts a commit; the first one is the founding commit.
     ///
-    /// That none of `builds_on` is an ancestor of another is the caller's promise: checking it would
-    /// walk history. [`Walk`](crate::walk::Walk) keeps it.
+    /// That none of `builds_on` is an ancestor of another is the caller's promise: checking it
+    /// would walk history. [`Walk`](crate::walk::Walk) keeps it.
     ///
     /// # Errors
     ///
@@ -292,8 +292,8 @@ impl CommitGraph {
     }
 
     /// Returns a few dozen commits that tell a peer what is here: the heads, or the newest of many,
-    /// and commits ever further back in the order of insertion, so that a peer that does not know the
-    /// heads knows some commit not far below. As in git's skipping negotiation, steps double.
+    /// and commits ever further back in the order of insertion, so that a peer that does not know
+    /// the heads knows some commit not far below. As in git's skipping negotiation, steps double.
     pub fn sample(&self) -> Vec<CommitHash> {
         let steps = std::iter::successors(Some(1_usize), |step| step.checked_mul(2));
         let numbers = steps.map_while(|step| self.entries.len().checked_sub(step));

@@ -10,24 +10,25 @@ pub const HASH_BYTES: usize = 20;
 /// How many commits one message names at most: a page of heads, what is wanted, what is had. More
 /// heads travel in several pages.
 pub const HEADS_PER_MESSAGE_MAX: usize = 1_024;
-/// Up to how many heads an advert names all of them; of more, only those that are new to the receiver.
-/// An advert costs 20 bytes for each, and few swarms ever have more heads.
+/// Up to how many heads an advert names all of them; of more, only those that are new to the
+/// receiver. An advert costs 20 bytes for each, and few swarms ever have more heads.
 pub const HEADS_ADVERTISED_MAX: usize = 64;
 /// How many heads a pull names as what is here: the newest of more. It only saves bytes.
 pub const SAMPLE_HEADS_MAX: usize = HEADS_PER_MESSAGE_MAX / 2;
-/// How many heads of one peer are waited for at once; the next page is asked for when they are here.
+/// How many heads of one peer are waited for at once; the next page is asked for when they are
+/// here.
 pub const UNKNOWN_HEADS_MAX: usize = 4 * HEADS_PER_MESSAGE_MAX;
 /// How many concurrent heads of one key take part in the fold, highest first; the others are set
-/// aside. Each costs a merge whenever the fold begins anew, and a writer that has met its own commits
-/// has one. 64 leaves room for a key that is used on several machines.
+/// aside. Each costs a merge whenever the fold begins anew, and a writer that has met its own
+/// commits has one. 64 leaves room for a key that is used on several machines.
 pub const CONCURRENT_HEADS_MAX: usize = 64;
-/// How many signatures of one commit are kept, those of the lowest keys. More than one only comes about
-/// if databases are copied, or by malice.
+/// How many signatures of one commit are kept, those of the lowest keys. More than one only comes
+/// about if databases are copied, or by malice.
 pub const SIGNATURES_PER_COMMIT_MAX: usize = 4;
 /// How many signatures one peer may list at a time.
 pub const SIGNATURES_LISTED_MAX: usize = PULL_COMMITS_MAX * SIGNATURES_PER_COMMIT_MAX;
-/// How long a peer that knows other signatures is not asked for them again: its answer is as long as the
-/// history, and signatures differ only if databases or stores were copied.
+/// How long a peer that knows other signatures is not asked for them again: its answer is as long
+/// as the history, and signatures differ only if databases or stores were copied.
 pub const SIGNATURES_ASKED_INTERVAL: Duration = Duration::from_secs(60);
 /// How many commits one pull may bring from one peer before it is refused. A first clone is not a
 /// pull.
@@ -39,13 +40,13 @@ pub const WALK_STEPS_MAX: usize = 64 << 20;
 pub const COMMITS_READ_AHEAD_MAX: usize = 256;
 /// How many merges are remembered in memory; a forgotten one is only made again.
 pub const MERGES_REMEMBERED_MAX: usize = 65_536;
-/// How often in a row a fold is begun anew for newer heads before it is known. More would merge less
-/// in vain; without a limit a busy swarm would never move main. Also, how often in a row commits made
-/// here may come before main is at the fold; then they are held back.
+/// How often in a row a fold is begun anew for newer heads before it is known. More would merge
+/// less in vain; without a limit a busy swarm would never move main. Also, how often in a row
+/// commits made here may come before main is at the fold; then they are held back.
 pub const FOLD_RESTARTS_MAX: u32 = 3;
 
-/// How often in a row the engine must fail to merge or to move main before people are told: once may be
-/// another program's lock.
+/// How often in a row the engine must fail to merge or to move main before people are told: once
+/// may be another program's lock.
 pub const ENGINE_FAILURES_SHOWN_MIN: u32 = 3;
 
 // Peers, adverts and timers.
@@ -60,7 +61,8 @@ pub const PULLS_AT_ONCE_MAX: usize = 4;
 pub const KNOWN_HEADS_MAX: usize = UNKNOWN_HEADS_MAX;
 /// How often each peer is asked for its heads, before jitter of up to a half.
 pub const ANTI_ENTROPY_INTERVAL: Duration = Duration::from_secs(10);
-/// The first wait after a failure; it doubles up to [`RETRY_DELAY_MAX`], with jitter of up to a half.
+/// The first wait after a failure; it doubles up to [`RETRY_DELAY_MAX`], with jitter of up to a
+/// half.
 pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The longest wait between retries.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(15);
@@ -71,49 +73,52 @@ pub const CONFIRM_DELAY: Duration = Duration::from_secs(1);
 pub const REJECTED_RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
 /// The longest that heads that failed verification are left alone.
 pub const REJECTED_RETRY_DELAY_MAX: Duration = Duration::from_secs(600);
-/// How long two mains must differ at equal heads before the engines are said to disagree: folding is
-/// much faster.
+/// How long two mains must differ at equal heads before the engines are said to disagree: folding
+/// is much faster.
 pub const DISAGREEMENT_DELAY: Duration = Duration::from_secs(5);
 /// How many processes of a peer are remembered by the numbers of their hellos.
 pub const LIVES_REMEMBERED_MAX: usize = 8;
-/// How long hellos of a peer are refused after two processes were seen to use its key. Longer than a
-/// peer waits between two dials, so that both are told.
+/// How long hellos of a peer are refused after two processes were seen to use its key. Longer than
+/// a peer waits between two dials, so that both are told.
 pub const COPY_REFUSED_FOR: Duration = Duration::from_secs(30);
 /// How long main waits before it looks again whether another program's uncommitted work is gone.
 pub const DIRTY_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 // Neighbours, in swarms that are too large for everyone to be linked to everyone.
 
-/// Up to how many known peers a node is linked to all of them: then a commit is one hop from everyone.
-/// Beyond it links, and what they cost while nothing happens, would grow with the square of the swarm.
+/// Up to how many known peers a node is linked to all of them: then a commit is one hop from
+/// everyone. Beyond it links, and what they cost while nothing happens, would grow with the square
+/// of the swarm.
 pub const NEIGHBOURS_FULL_MESH_MAX: usize = 8;
 /// One in how many peers is a hub, which passes news on for others. With links as below a commit
 /// costs a message for each peer, and three for each four peers more for the flood among hubs. With
 /// more hubs that would be over two messages a peer; with fewer, each had more others to tell.
 pub const HUB_SHARE: u8 = 5;
 /// How many other hubs a hub dials up to. A random graph of so many links has a way of four or
-/// five hops between any two of 2,000 hubs, and stays in one piece when a third of them die at once.
+/// five hops between any two of 2,000 hubs, and stays in one piece when a third of them die at
+/// once.
 pub const HUB_NEIGHBOURS_TARGET: usize = 8;
 /// How many hubs another node dials up to: one to be told by, and one in reserve.
 pub const UPLINKS_TARGET: usize = 2;
-/// Over how many links a node that is linked to no hub wants to be told: three of each join everyone,
-/// and a flood over them costs about two messages a peer.
+/// Over how many links a node that is linked to no hub wants to be told: three of each join
+/// everyone, and a flood over them costs about two messages a peer.
 pub const STAND_IN_LINKS: usize = 3;
 /// How many neighbours a node dials up to, hubs among them.
 pub const NEIGHBOURS_TARGET: usize = 4;
 /// How many neighbours a node keeps, those that dialled it included; beyond it some are let go.
 pub const NEIGHBOURS_MAX: usize = 10;
 /// How many neighbours a hub keeps: the hubs that it looks for, those that dialled it, and
-/// [`UPLINKS_TARGET`] links of each of the four others that there are for each hub, with room to spare.
+/// [`UPLINKS_TARGET`] links of each of the four others that there are for each hub, with room to
+/// spare.
 pub const HUB_NEIGHBOURS_MAX: usize = 20;
 /// How long a node has too many neighbours before it lets one go: a visit is over by then.
 pub const NEIGHBOURS_EXCESS_DELAY: Duration = Duration::from_secs(5);
 /// How often a node with enough neighbours makes a new link at random, or ends one that it does not
-/// need, before jitter of up to a half. So parts of a swarm that were apart find each other again. Also
-/// how long a peer is left alone whose link did not last so long.
+/// need, before jitter of up to a half. So parts of a swarm that were apart find each other again.
+/// Also how long a peer is left alone whose link did not last so long.
 pub const NEIGHBOUR_SWAP_INTERVAL: Duration = Duration::from_secs(30);
-/// How often a hub does that while it is new, before jitter of up to a half: the first hubs that it hears
-/// of are near to each other, and its links must go everywhere for ways to be short.
+/// How often a hub does that while it is new, before jitter of up to a half: the first hubs that it
+/// hears of are near to each other, and its links must go everywhere for ways to be short.
 pub const HUB_QUICK_SWAP_INTERVAL: Duration = Duration::from_secs(8);
 /// How many times a hub does that so often: for about five minutes, until it has heard of hubs from
 /// everywhere, and each link was renewed.
@@ -121,11 +126,12 @@ pub const HUB_QUICK_SWAPS_MAX: u32 = 30;
 /// How many peers a node keeps in mind to dial; of more it keeps a random choice. All are known to
 /// fail before this many do.
 pub const DIAL_TARGETS_MAX: usize = 256;
-/// How many peers' addresses a node with a partial view tells at each answer to a request for heads.
+/// How many peers' addresses a node with a partial view tells at each answer to a request for
+/// heads.
 pub const PEER_RECORDS_SHARED: usize = 8;
 /// How long heads that the regular question showed are left to those who may be about to tell them,
-/// before they are pulled and that peer is asked to tell from then on. Longer than a commit takes to
-/// everyone in a large swarm, else questions race with adverts.
+/// before they are pulled and that peer is asked to tell from then on. Longer than a commit takes
+/// to everyone in a large swarm, else questions race with adverts.
 pub const GRAFT_DELAY: Duration = Duration::from_secs(3);
 /// How many heads are remembered with who told them first.
 pub const TELLERS_MAX: usize = 2 * HEADS_PER_MESSAGE_MAX;
@@ -154,12 +160,12 @@ pub const DIFFERENCE_BATCHES_WAITING_MAX: usize = 2;
 pub const CHUNK_MESSAGE_BYTES: usize = 256 << 10;
 /// The largest piece of a chunk in one message, in bytes; a larger chunk comes in several.
 pub const CHUNK_PIECE_BYTES_MAX: usize = CHUNK_MESSAGE_BYTES;
-/// The largest chunk that travels, in bytes: the largest that DoltLite can make, so that what a merge
-/// puts side by side can travel too. Prolly nodes have a few KiB, but a row is in one chunk, at most two
-/// large ones are in the same, and DoltLite takes no row above 10⁹ bytes.
+/// The largest chunk that travels, in bytes: the largest that DoltLite can make, so that what a
+/// merge puts side by side can travel too. Prolly nodes have a few KiB, but a row is in one chunk,
+/// at most two large ones are in the same, and DoltLite takes no row above 10⁹ bytes.
 pub const CHUNK_BYTES_MAX: usize = i32::MAX as usize;
-/// The largest chunk that may be committed, in bytes. Of two rows that are each in such a chunk a merge
-/// may make one, which then is below [`CHUNK_BYTES_MAX`].
+/// The largest chunk that may be committed, in bytes. Of two rows that are each in such a chunk a
+/// merge may make one, which then is below [`CHUNK_BYTES_MAX`].
 pub const WRITTEN_CHUNK_BYTES_MAX: usize = 1_000 << 20;
 /// The longest name of a peer, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -167,17 +173,17 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const ADDRESSES_PER_PEER_MAX: usize = 8;
 /// How many peer records travel in one reply.
 pub const PEER_RECORDS_MAX: usize = 256;
-/// How many grants of one granter count, those with the lowest hashes. More than any admin invites by
-/// hand; each takes about 300 bytes of memory and is checked at every start.
+/// How many grants of one granter count, those with the lowest hashes. More than any admin invites
+/// by hand; each takes about 300 bytes of memory and is checked at every start.
 pub const GRANTS_PER_GRANTER_MAX: usize = 4_096;
-/// How many granters that are no admins have their grants kept until they are, those with the lowest
-/// keys. Such grants are never passed on, so a stranger who fills this hurts nobody: grants are sent in
-/// an order in which none has to wait.
+/// How many granters that are no admins have their grants kept until they are, those with the
+/// lowest keys. Such grants are never passed on, so a stranger who fills this hurts nobody: grants
+/// are sent in an order in which none has to wait.
 pub const PENDING_GRANTERS_MAX: usize = 16;
 /// How many grants one message carries; more travel in several.
 pub const GRANTS_PER_MESSAGE_MAX: usize = 1_024;
-/// How many grants are taken from one peer at a time. What it has beyond that comes when it is asked
-/// again.
+/// How many grants are taken from one peer at a time. What it has beyond that comes when it is
+/// asked again.
 pub const GRANTS_LISTED_MAX: usize = 64 * GRANTS_PER_MESSAGE_MAX;
 /// The largest encoded grant, in bytes.
 pub const GRANT_BYTES_MAX: usize = 512;
@@ -196,15 +202,15 @@ pub const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many of the newest user commits have their signature as a tag of the database. Every tag
 /// costs at each commit, because the engine writes all refs anew.
 pub const SIGNATURE_TAGS_MAX: usize = 16;
-/// From how many bytes on a text or a blob is recorded in `swarm_conflicts` by its length and hash: a
-/// record stays small whatever the row holds, and the value can be read back from history.
+/// From how many bytes on a text or a blob is recorded in `swarm_conflicts` by its length and hash:
+/// a record stays small whatever the row holds, and the value can be read back from history.
 pub const RECORDED_VALUE_BYTES_MAX: usize = 4 << 10;
 /// How many events a slow listener may lag behind before it loses the oldest.
 pub const EVENTS_BUFFERED_MAX: usize = 1_024;
 /// How many rows one query returns at most.
 pub const QUERY_ROWS_MAX: usize = 1_000_000;
-/// How many digits the beginning of a commit's hash has at least. Fewer are mostly a slip of the pen,
-/// and fit several commits in any swarm of some size.
+/// How many digits the beginning of a commit's hash has at least. Fewer are mostly a slip of the
+/// pen, and fit several commits in any swarm of some size.
 pub const REVISION_PREFIX_MIN: usize = 4;
 /// How many commits under main are looked through for one whose hash begins so, if no user commit
 /// does. It bounds the time of one question to some seconds; older merges have to be named in full.
@@ -217,27 +223,29 @@ pub const SQL_BYTES_MAX: usize = 256 << 20;
 
 // Checks of content, and how long work on the database may take.
 
-/// How many steps of the engine it may take to prepare all views and triggers of a schema. Large real
-/// schemas take thousands; one that nests views to no end has no bound.
+/// How many steps of the engine it may take to prepare all views and triggers of a schema. Large
+/// real schemas take thousands; one that nests views to no end has no bound.
 pub const INSPECT_STEPS_MAX: u64 = 20_000_000;
 /// How long that may take.
 pub const INSPECT_TIME_MAX: Duration = Duration::from_secs(10);
-/// How many schemas are remembered with what is wrong with them; a forgotten one is only opened again.
+/// How many schemas are remembered with what is wrong with them; a forgotten one is only opened
+/// again.
 pub const SCHEMAS_KNOWN_MAX: usize = 64;
-/// How long users' statements, and the commit of what they did, may take if the caller names no limit:
-/// loading [`SQL_BYTES_MAX`] takes a minute or two on a slow machine. They keep every other write
-/// waiting, and a trigger or a view that someone committed may have no end.
+/// How long users' statements, and the commit of what they did, may take if the caller names no
+/// limit: loading [`SQL_BYTES_MAX`] takes a minute or two on a slow machine. They keep every other
+/// write waiting, and a trigger or a view that someone committed may have no end.
 pub const EXEC_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long one merge may take before its head is set aside here. Merging a million changed rows takes about a minute.
+/// How long one merge may take before its head is set aside here. Merging a million changed rows
+/// takes about a minute.
 pub const MERGE_TIME_MAX: Duration = Duration::from_secs(600);
-/// After how many deaths of the process in the merge of one head that head is set aside here. One may
-/// be a person's or the machine's doing.
+/// After how many deaths of the process in the merge of one head that head is set aside here. One
+/// may be a person's or the machine's doing.
 pub const MERGE_DEATHS_MAX: u32 = 2;
-/// How long any other work on the engine thread may take: fetching or collecting a large database takes
-/// minutes.
+/// How long any other work on the engine thread may take: fetching or collecting a large database
+/// takes minutes.
 pub const ENGINE_JOB_TIMEOUT: Duration = Duration::from_secs(1_800);
-/// How long work on the database may go on while the node closes. What is interrupted then leaves the
-/// database as it was.
+/// How long work on the database may go on while the node closes. What is interrupted then leaves
+/// the database as it was.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// How many commits are walked to find the newest one that can be opened when main cannot.
 pub const RESCUE_COMMITS_MAX: usize = 1_024;
@@ -256,8 +264,8 @@ pub const STATUS_PATIENCE: Duration = Duration::from_millis(250);
 pub const STATUS_ENGINE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long opening a node waits for main to become the fold of the heads.
 pub const SETTLE_AT_OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a user's write waits for the fold under way, where writes come so fast that main never gets
-/// to the fold.
+/// How long a user's write waits for the fold under way, where writes come so fast that main never
+/// gets to the fold.
 pub const WRITE_HOLD_MAX: Duration = Duration::from_secs(1);
 
 // The node's directory: its store, configuration, gateway and staging.
@@ -289,8 +297,8 @@ pub const GATEWAY_REPLY_BYTES_MAX: usize = 1 << 30;
 /// How many bytes the engine takes with its own fetch, which holds them in memory three times over;
 /// more is put into the database chunk by chunk.
 pub const INGEST_BY_FETCH_BYTES_MAX: u64 = 8 << 20;
-/// How many bytes of chunks are put into the database before they are made durable. Other writers wait
-/// meanwhile, about a tenth of a second; with less, the disk is synced more often.
+/// How many bytes of chunks are put into the database before they are made durable. Other writers
+/// wait meanwhile, about a tenth of a second; with less, the disk is synced more often.
 pub const INTAKE_BATCH_BYTES: u64 = 16 << 20;
 /// How long chunks wait for another writer to end, as statements do.
 pub const INTAKE_BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -299,7 +307,8 @@ pub const GATEWAY_REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection to the gateway may say nothing between two requests.
 pub const GATEWAY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes of arrived chunks wait in memory before they go to the staging file. What a small
-/// pull brings never touches the disk; where the process is killed no more than this is fetched again.
+/// pull brings never touches the disk; where the process is killed no more than this is fetched
+/// again.
 pub const STAGING_MEMORY_BYTES: usize = 256 << 10;
 /// After how many further bytes the progress of a join is told: it is shown some times a second.
 pub const PROGRESS_BYTES: u64 = 1 << 20;
@@ -331,8 +340,8 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 8;
 pub const CONNECTION_RECEIVE_WINDOW_BYTES: u32 = 8 << 20;
 /// How many unacknowledged bytes one connection keeps.
 pub const CONNECTION_SEND_WINDOW_BYTES: u64 = 4 << 20;
-/// How many calls one stream may carry at once. Clients assume 100 until they are told otherwise, so
-/// less than that loses calls.
+/// How many calls one stream may carry at once. Clients assume 100 until they are told otherwise,
+/// so less than that loses calls.
 pub const CALLS_PER_STREAM_MAX: u32 = 128;
 /// How many calls of one stream are worked on at once; the others wait.
 pub const CALLS_AT_ONCE_MAX: usize = 16;
@@ -360,8 +369,8 @@ pub const CHUNK_REPLY_BYTES_MAX: usize =
 /// How many chunks are read from the store at once to be sent: what a slow reader can make a node
 /// hold in memory.
 pub const CHUNKS_READ_AT_ONCE_MAX: usize = 64;
-/// How long a peer that asks for a chunk that seems to be missing waits for the engine to be between
-/// two jobs, when it is looked for again.
+/// How long a peer that asks for a chunk that seems to be missing waits for the engine to be
+/// between two jobs, when it is looked for again.
 pub const CHUNK_PATIENCE: Duration = Duration::from_secs(2);
 /// From how many bytes on a chunk is hashed on a thread of its own, so that other work goes on.
 pub const CHUNK_HASH_ASIDE_BYTES: usize = 1 << 20;
@@ -394,13 +403,13 @@ pub const DOLT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(1_800);
 pub const DOLT_GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// After how long without use a connection to the Dolt server is tried before it is used.
 pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
-/// How often an exec or a catch-up commit looks again whether other programs' work is committed by now, a
-/// millisecond later each time, before it gives up.
+/// How often an exec or a catch-up commit looks again whether other programs' work is committed by
+/// now, a millisecond later each time, before it gives up.
 pub const DOLT_DIRTY_WAITS_MAX: u32 = 20;
 /// How often one move of main commits what another program has left uncommitted since.
 pub const AUTO_COMMITS_MAX: u32 = 8;
-/// How often a catch-up commit is tried anew on what main and the fold were merged to, because another
-/// program has changed the same again.
+/// How often a catch-up commit is tried anew on what main and the fold were merged to, because
+/// another program has changed the same again.
 pub const DOLT_CATCH_UP_MERGES_MAX: u32 = 3;
 /// How many commits a connection to the Dolt server remembers.
 pub const DOLT_COMMITS_KNOWN_MAX: usize = 1_024;
@@ -408,7 +417,8 @@ pub const DOLT_COMMITS_KNOWN_MAX: usize = 1_024;
 pub const DOLT_RACES_MAX: u32 = 100;
 /// How long a move of main waits for the lock that cooperating programs take, in whole seconds.
 pub const DOLT_LOCK_WAIT_SECS: i64 = 10;
-/// How many rows one statement of a merge removes or copies: each has its key in the statement's text.
+/// How many rows one statement of a merge removes or copies: each has its key in the statement's
+/// text.
 pub const DOLT_ROWS_BATCH: usize = 128;
 /// How many commits are looked at to see whether a move of main leaves any work behind.
 pub const DOLT_LEFT_BEHIND_MAX: usize = 1_024;
@@ -431,8 +441,8 @@ pub const DOLT_DICTIONARIES_CACHED_MAX: usize = 64;
 /// How many chunks one fetch may bring into a Dolt database: what is known of each takes about 100
 /// bytes of memory while the inbox is filled.
 pub const DOLT_INBOX_CHUNKS_MAX: usize = 8 << 20;
-/// How many chunks are asked for at once while the inbox is filled. They are in memory together, and
-/// most have a few KiB.
+/// How many chunks are asked for at once while the inbox is filled. They are in memory together,
+/// and most have a few KiB.
 pub const DOLT_INBOX_BATCH: usize = 64;
 /// Up to which size a file of a spool counts as small, in bytes: joining it costs reading it once.
 pub const DOLT_SPOOL_SMALL_BYTES: u64 = 1 << 20;
@@ -440,8 +450,8 @@ pub const DOLT_SPOOL_SMALL_BYTES: u64 = 1 << 20;
 pub const DOLT_SPOOL_SMALL_FILES_MAX: usize = 64;
 /// How often a spool is looked at anew where its files change under the reader's hands.
 pub const DOLT_SPOOL_TRIES_MAX: usize = 8;
-/// How many keys a node of a set of ancestors has at most when it is written here: 28 bytes each, or
-/// 48 with a child, so that a node has at most the 16 KiB that Dolt's have.
+/// How many keys a node of a set of ancestors has at most when it is written here: 28 bytes each,
+/// or 48 with a child, so that a node has at most the 16 KiB that Dolt's have.
 pub const DOLT_CLOSURE_NODE_KEYS_MAX: usize = 320;
 /// How long a Dolt server of one's own may take to answer after its start, on a busy machine.
 pub const DOLT_START_TIMEOUT: Duration = Duration::from_secs(120);

@@ -1,4 +1,5 @@
-//! What peers say to each other, as plain values. Only the library's `net/wire.rs` knows their bytes.
+//! What peers say to each other, as plain values. Only the library's `net/wire.rs` knows their
+//! bytes.
 
 use crate::commit::{ConflictPolicy, EngineKind};
 use crate::id::{CommitHash, PeerId, SwarmId};
@@ -22,8 +23,8 @@ pub struct Hello {
     pub policy: ConflictPolicy,
     /// The sender's name for people; may be empty.
     pub name: String,
-    /// A random number for the life of the sender's process: by it a peer sees that two processes use
-    /// one key.
+    /// A random number for the life of the sender's process: by it a peer sees that two processes
+    /// use one key.
     pub life: u64,
     /// Where the sender listens, as `host:port`; the receiver adds the address it sees.
     pub addresses: Vec<String>,
@@ -56,9 +57,9 @@ impl HeadSet {
 
 /// A peer's word about its heads. Newer words replace older ones.
 ///
-/// Up to [`HEADS_ADVERTISED_MAX`](crate::limits::HEADS_ADVERTISED_MAX) heads are all named. Of more, an
-/// advert names those that the receiver may lack, so that it costs what is new; the others are
-/// asked for in pages, if the set shows that some are missing.
+/// Up to [`HEADS_ADVERTISED_MAX`](crate::limits::HEADS_ADVERTISED_MAX) heads are all named. Of
+/// more, an advert names those that the receiver may lack, so that it costs what is new; the others
+/// are asked for in pages, if the set shows that some are missing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Advert {
     /// Heads of the sender, sorted by hash, never empty.
@@ -72,7 +73,8 @@ pub struct Advert {
 /// The answer to an advert: it was heard, which does not mean that anything is pulled yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AdvertReply {
-    /// Whether another peer told all of it before, and this one does not want to be told on this link.
+    /// Whether another peer told all of it before, and this one does not want to be told on this
+    /// link.
     pub duplicate: bool,
 }
 
@@ -105,8 +107,8 @@ pub struct HeadRequest {
 pub struct HeadsPage {
     /// All of the sender's heads.
     pub set: HeadSet,
-    /// Heads, sorted by hash. Empty if the asker's are the same, or there are none after the one that it
-    /// named.
+    /// Heads, sorted by hash. Empty if the asker's are the same, or there are none after the one
+    /// that it named.
     pub heads: Vec<CommitHash>,
     /// Whether there are more after these.
     pub more: bool,
@@ -115,9 +117,9 @@ pub struct HeadsPage {
 /// Where a peer's main is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PeerMain {
-    /// The tip, if it is the fold of the heads that are named, as every peer derives it: if the heads
-    /// are equal and this is not, the engines disagree. Nothing while main is on its way there, waits
-    /// for uncommitted work, or lacks what was set aside on that peer.
+    /// The tip, if it is the fold of the heads that are named, as every peer derives it: if the
+    /// heads are equal and this is not, the engines disagree. Nothing while main is on its way
+    /// there, waits for uncommitted work, or lacks what was set aside on that peer.
     pub tip: Option<CommitHash>,
     /// User commits that main includes, none of which is an ancestor of another; sorted by hash. If
     /// there are very many, some of them.
@@ -150,8 +152,8 @@ pub struct HeadReply {
     pub answer: HeadsAnswer,
     /// A hash over the grants the sender knows; where it differs the asker asks for them.
     pub grants_digest: [u8; 32],
-    /// Which keys signed which of the commits under the heads, as a digest; where it differs at equal
-    /// heads the asker asks for the signatures.
+    /// Which keys signed which of the commits under the heads, as a digest; where it differs at
+    /// equal heads the asker asks for the signatures.
     pub signers: SignersDigest,
     /// Where other members were last seen: all of few, or a random choice of many.
     pub peers: Vec<PeerRecord>,
@@ -166,8 +168,9 @@ pub struct PeerRecord {
     pub addresses: Vec<String>,
 }
 
-/// Which keys signed which commits, as a sum of hashes: equal if the sets are, and cheap to keep up to
-/// date. It only shows what to ask for, so nothing rests on it if somebody makes two sets collide.
+/// Which keys signed which commits, as a sum of hashes: equal if the sets are, and cheap to keep up
+/// to date. It only shows what to ask for, so nothing rests on it if somebody makes two sets
+/// collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct SignersDigest([u64; 4]);
 

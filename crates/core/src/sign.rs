@@ -52,8 +52,9 @@ pub fn verify_commit(swarm: &SwarmId, commit: &SignedCommit) -> Result<(), BadSi
     verify(&commit.signer, &commit_message(swarm, &commit.hash), &commit.signature)
 }
 
-/// Keeps of one commit's signatures those of the lowest keys, one of each key; sorted by key. The first
-/// one's key is shown as the commit's author, so that is the same wherever the signatures are.
+/// Keeps of one commit's signatures those of the lowest keys, one of each key; sorted by key. The
+/// first one's key is shown as the commit's author, so that is the same wherever the signatures
+/// are.
 pub fn keep_lowest(signatures: &mut Vec<SignedCommit>) {
     signatures.sort_by_key(|signed| signed.signer);
     signatures.dedup_by_key(|signed| signed.signer);

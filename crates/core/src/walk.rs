@@ -84,8 +84,8 @@ pub enum WalkError {
 /// A walk from tips down to known commits.
 ///
 /// Call [`next`](Self::next) and [`supply`](Self::supply) until there is no next one, then
-/// [`finish`](Self::finish). Several commits may be asked for before the first is supplied; then ask
-/// again, because what is supplied leads to more.
+/// [`finish`](Self::finish). Several commits may be asked for before the first is supplied; then
+/// ask again, because what is supplied leads to more.
 #[derive(Debug, Clone, Default)]
 pub struct Walk {
     tips: BTreeSet<CommitHash>,
@@ -138,8 +138,8 @@ impl Walk {
         if self.supplied.len() >= PULL_COMMITS_MAX {
             return Err(WalkError::TooManyCommits);
         }
-        // What only the old main of a join commit has is no part of its content, so a commit on top of
-        // it does not build on that.
+        // What only the old main of a join commit has is no part of its content, so a commit on top
+        // of it does not build on that.
         let parents = info.content_parents().to_vec();
         self.pending.extend(parents.iter().rev());
         let derived = info.as_merge().is_some() || info.as_join().is_some();
@@ -237,8 +237,8 @@ impl Resolver<'_> {
         Ok(builds_on)
     }
 
-    /// Returns the merge commit that is the only parent of a user commit; join commits stand for the
-    /// one they are about.
+    /// Returns the merge commit that is the only parent of a user commit; join commits stand for
+    /// the one they are about.
     fn made_on(&mut self, parents: &[CommitHash]) -> Result<Option<CommitHash>, WalkError> {
         let mut parents = parents;
         loop {

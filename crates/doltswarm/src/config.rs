@@ -58,7 +58,8 @@ pub struct SyncConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SidecarConfig {
-    /// How long their work may lie uncommitted before the node commits it, as `5s`; empty: for ever.
+    /// How long their work may lie uncommitted before the node commits it, as `5s`; empty: for
+    /// ever.
     pub auto_commit: String,
 }
 
@@ -175,8 +176,8 @@ impl Config {
         Ok(config)
     }
 
-    /// Writes this configuration to `dir` as a file that explains itself: what has its default value
-    /// stands there as a comment.
+    /// Writes this configuration to `dir` as a file that explains itself: what has its default
+    /// value stands there as a comment.
     ///
     /// # Errors
     ///

@@ -11,8 +11,8 @@
 //! let dir = std::path::Path::new("inventory");
 //! Swarm::init(dir, InitOptions::default()).await?.close().await;
 //! let swarm = Swarm::open(dir, OpenOptions::online()).await?;
-//! swarm.exec_and_commit("first", ["CREATE TABLE part (id INTEGER PRIMARY KEY, name TEXT)"]).await?;
-//! println!("{}", swarm.invite(Default::default()).await?);
+//! swarm.exec_and_commit("first", ["CREATE TABLE part (id INTEGER PRIMARY KEY, name
+//! TEXT)"]).await?; println!("{}", swarm.invite(Default::default()).await?);
 //! # Ok(()) }
 //! ```
 

@@ -1,11 +1,11 @@
-//! Chunks that arrived and are not in the database yet, kept so that an interrupted transfer goes on
-//! where it stopped.
+//! Chunks that arrived and are not in the database yet, kept so that an interrupted transfer goes
+//! on where it stopped.
 //!
 //! The newest wait in memory, so that a small pull never touches the disk; beyond
-//! [`limits::STAGING_MEMORY_BYTES`] all of them are appended to the file `staging/chunks`. Nothing is
-//! synced: at a crash the end of the file may be missing, torn or zero, and then those chunks are only
-//! fetched again. So a record proves nothing until its chunk has been hashed, which happens when
-//! it is read.
+//! [`limits::STAGING_MEMORY_BYTES`] all of them are appended to the file `staging/chunks`. Nothing
+//! is synced: at a crash the end of the file may be missing, torn or zero, and then those chunks
+//! are only fetched again. So a record proves nothing until its chunk has been hashed, which
+//! happens when it is read.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};

@@ -1,10 +1,10 @@
 //! Tickets: the text that one person gives another so that they can join.
 //!
-//! The form, for version 1: the prefix, then in lower-case base32 without padding a version byte, the
-//! swarm, the inviter, the secret, the count of addresses and each of them (4 or 6, the address, the
-//! port in network order), and four bytes of a BLAKE3 hash over all of it. The prefix, the version
-//! byte and the hash are the same in every version to come, so that a newer ticket is told from a
-//! mistyped one.
+//! The form, for version 1: the prefix, then in lower-case base32 without padding a version byte,
+//! the swarm, the inviter, the secret, the count of addresses and each of them (4 or 6, the
+//! address, the port in network order), and four bytes of a BLAKE3 hash over all of it. The prefix,
+//! the version byte and the hash are the same in every version to come, so that a newer ticket is
+//! told from a mistyped one.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,8 +17,8 @@ use doltswarm_core::limits;
 const PREFIX: &str = "doltswarm";
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
-/// The longest text that is looked at for a ticket, in bytes: one with a mark before every line of a few
-/// letters.
+/// The longest text that is looked at for a ticket, in bytes: one with a mark before every line of
+/// a few letters.
 const TEXT_READ_BYTES_MAX: usize = 4 * limits::TICKET_TEXT_BYTES_MAX;
 
 /// Everything a newcomer needs to reach the swarm, and a secret that makes its bearer a member.
@@ -30,9 +30,9 @@ pub struct Ticket {
     pub swarm: SwarmId,
     /// The peer that made the ticket, and alone can redeem it.
     pub inviter: PeerId,
-    /// Where the inviter may be, the best first; at most [`limits::ADDRESSES_PER_PEER_MAX`], more are
-    /// left out of the text. Scopes and flow labels of IPv6 are left out too: they mean nothing on
-    /// another machine.
+    /// Where the inviter may be, the best first; at most [`limits::ADDRESSES_PER_PEER_MAX`], more
+    /// are left out of the text. Scopes and flow labels of IPv6 are left out too: they mean nothing
+    /// on another machine.
     pub addresses: Vec<SocketAddr>,
     /// What redeems it.
     pub secret: [u8; 16],
@@ -98,8 +98,8 @@ impl fmt::Display for Ticket {
 impl FromStr for Ticket {
     type Err = ParseTicketError;
 
-    /// Reads a ticket. What mail programs, chats and shells do to a long word is undone: white space
-    /// in and around it, quotes and brackets around it, and capitals do not matter.
+    /// Reads a ticket. What mail programs, chats and shells do to a long word is undone: white
+    /// space in and around it, quotes and brackets around it, and capitals do not matter.
     fn from_str(text: &str) -> Result<Self, ParseTicketError> {
         if text.len() > TEXT_READ_BYTES_MAX {
             return Err(ParseTicketError::NotATicket);

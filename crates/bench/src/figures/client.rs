@@ -21,8 +21,8 @@ const ROUNDS: usize = 200;
 const ROWS: usize = 1_000;
 /// How long a commit may take to be there.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How long nothing happens before a commit, at least, and how much longer at most: so as not to keep
-/// step with how often a node looks at its database.
+/// How long nothing happens before a commit, at least, and how much longer at most: so as not to
+/// keep step with how often a node looks at its database.
 const IDLE: Duration = Duration::from_millis(200);
 const IDLE_SPREAD: Duration = Duration::from_millis(100);
 /// How long the reading client waits between two looks.
@@ -48,8 +48,8 @@ pub(super) async fn measure(bench: &Bench<'_>) -> BenchResult<Vec<Figure>> {
     ])
 }
 
-/// Commits on one server and looks on the other; gives the milliseconds, and how many commits did not
-/// come in time.
+/// Commits on one server and looks on the other; gives the milliseconds, and how many commits did
+/// not come in time.
 fn watch(writer: &DoltUrl, reader: &DoltUrl, rounds: usize) -> BenchResult<(Sample, usize)> {
     let (mut writer, mut reader) = (Client::open(writer)?, Client::open(reader)?);
     let (mut seen, mut never, mut dice) = (Sample::default(), 0, Dice::new(0xc0de));

@@ -47,8 +47,8 @@ fn clone_file(from: &Path, to: &Path) -> BenchResult<Cloned> {
     Ok(Cloned { what: "the engine's own clone of the file", seconds, note })
 }
 
-/// Pushes the database into a remote of files, and clones that with the program, which is a process of
-/// its own, and on the server of the other node, which runs already.
+/// Pushes the database into a remote of files, and clones that with the program, which is a process
+/// of its own, and on the server of the other node, which runs already.
 fn on_dolt(
     dolt: &Dolt,
     from: &DoltUrl,

@@ -1,5 +1,5 @@
-//! One-row writes with a commit each: through the swarm, and with the engine by itself, by turns, so
-//! that whatever else the machine does hits all alike.
+//! One-row writes with a commit each: through the swarm, and with the engine by itself, by turns,
+//! so that whatever else the machine does hits all alike.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

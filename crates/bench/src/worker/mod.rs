@@ -1,4 +1,5 @@
-//! A node of the benchmark: one process with one [`doltswarm::Swarm`], told what to do line by line.
+//! A node of the benchmark: one process with one [`doltswarm::Swarm`], told what to do line by
+//! line.
 //!
 //! It ends when its standard input does, so it never outlives the benchmark.
 

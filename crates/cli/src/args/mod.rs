@@ -130,8 +130,8 @@ pub(crate) struct InitArgs {
     /// An existing database to start from: a DoltLite or SQLite file, or a dump; it is only read
     #[arg(long, value_name = "FILE")]
     pub(crate) from: Option<PathBuf>,
-    /// What happens to conflicts, for ever: settle (the later version stands, the other is recorded)
-    /// or park (the head waits)
+    /// What happens to conflicts, for ever: settle (the later version stands, the other is
+    /// recorded) or park (the head waits)
     #[arg(long, default_value = "settle", value_parser = parse_policy)]
     pub(crate) policy: ConflictPolicy,
 }
@@ -139,8 +139,8 @@ pub(crate) struct InitArgs {
 /// A database on a Dolt server.
 #[derive(Debug, Args)]
 pub(crate) struct DoltArgs {
-    /// The database on this machine's Dolt server: mysql://USER@HOST:PORT/DATABASE. A password is read
-    /// from the file of --dolt-password-file, or from DOLTSWARM_DOLT_PASSWORD
+    /// The database on this machine's Dolt server: mysql://USER@HOST:PORT/DATABASE. A password is
+    /// read from the file of --dolt-password-file, or from DOLTSWARM_DOLT_PASSWORD
     #[arg(long = "dolt-url", value_name = "URL")]
     url: Option<String>,
     /// The file whose first line is the password for the Dolt server

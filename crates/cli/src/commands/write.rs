@@ -52,7 +52,8 @@ pub(super) fn committed(report: &Value) -> String {
     }
 }
 
-/// The SQL in the order files, arguments; standard input where it is named, or nothing else is given.
+/// The SQL in the order files, arguments; standard input where it is named, or nothing else is
+/// given.
 fn collect_sql(args: &ExecArgs) -> CommandResult<Vec<String>> {
     let mut statements = Vec::new();
     for path in &args.file {

@@ -14,8 +14,8 @@ use crate::control::protocol::{self, Greeting, Reply, Request, VERSION};
 use crate::control::socket;
 use crate::error::{CommandError, CommandResult};
 
-/// How long to wait for a node that holds the lock and does not answer: it is starting or closing, or
-/// it is another short command.
+/// How long to wait for a node that holds the lock and does not answer: it is starting or closing,
+/// or it is another short command.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long to wait before looking at the lock again.
 const LOCK_RETRY_DELAY: Duration = Duration::from_millis(25);
@@ -35,8 +35,8 @@ pub(crate) async fn call(dir: &Path, request: Request) -> CommandResult<Value> {
     }
 }
 
-/// As [`call`], but gives up when the time is over. What was asked is cancelled then: by the node, which
-/// sees that nobody waits for the answer, or in this process, which ends.
+/// As [`call`], but gives up when the time is over. What was asked is cancelled then: by the node,
+/// which sees that nobody waits for the answer, or in this process, which ends.
 pub(crate) async fn call_within(
     dir: &Path,
     request: Request,

@@ -61,8 +61,8 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
     }
 }
 
-/// Does what `request` asks where the node is not up and its database does not answer, for this reason:
-/// what the node's own files say.
+/// Does what `request` asks where the node is not up and its database does not answer, for this
+/// reason: what the node's own files say.
 pub(crate) fn handle_files(
     dir: &Path,
     request: &Request,
@@ -146,8 +146,8 @@ async fn find_member(swarm: &Swarm, text: &str) -> CommandResult<PeerId> {
 
 /// Finds somebody among those with these ids and names.
 ///
-/// Members choose their names, so a name that looks like the beginning of another's id is ambiguous,
-/// and never stands for that other.
+/// Members choose their names, so a name that looks like the beginning of another's id is
+/// ambiguous, and never stands for that other.
 fn find(known: Vec<(String, String)>, text: &str, what: &str, hint: &str) -> CommandResult<PeerId> {
     if let Ok(id) = text.parse::<PeerId>() {
         return Ok(id);

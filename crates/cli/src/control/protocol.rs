@@ -1,8 +1,8 @@
 //! What goes over the control socket: lines of JSON.
 //!
 //! The node greets with a line, so that a client knows that it was taken and by which version. The
-//! client writes one request, the node one reply; to [`Request::Events`] it writes one reply when it
-//! listens and then one for each event. One connection carries one request.
+//! client writes one request, the node one reply; to [`Request::Events`] it writes one reply when
+//! it listens and then one for each event. One connection carries one request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -98,14 +98,14 @@ impl Request {
         matches!(self, Self::Pull { .. } | Self::Wait { .. } | Self::Events {})
     }
 
-    /// Whether it may take long and changes nothing of the caller's, so that a closing node gives it up
-    /// in the middle.
+    /// Whether it may take long and changes nothing of the caller's, so that a closing node gives
+    /// it up in the middle.
     pub(crate) fn ends_with_node(&self) -> bool {
         self.needs_network() || matches!(self, Self::Query { .. })
     }
 
-    /// Whether it is given up when nobody waits for the answer any more. A write that is, is done whole or
-    /// not at all.
+    /// Whether it is given up when nobody waits for the answer any more. A write that is, is done
+    /// whole or not at all.
     pub(crate) fn ends_with_client(&self) -> bool {
         self.ends_with_node() || matches!(self, Self::Exec { .. })
     }

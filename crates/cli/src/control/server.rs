@@ -21,8 +21,8 @@ use crate::error::{CommandError, CommandResult};
 const CONNECTIONS_MAX: usize = 64;
 /// How long a client may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a closing node lets requests finish; then they are cancelled, which leaves the database as
-/// it was. A commit takes milliseconds, and a node must be gone within a few seconds.
+/// How long a closing node lets requests finish; then they are cancelled, which leaves the database
+/// as it was. A commit takes milliseconds, and a node must be gone within a few seconds.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A bound control socket that does not serve yet.

@@ -1,8 +1,8 @@
 //! Where the control socket is, and that only its owner can use it.
 //!
-//! It is `control.sock` in the node's directory. Where that path is too long for a socket address, it
-//! is in a private directory of its own under the temporary directory, which the file `control.path`
-//! names.
+//! It is `control.sock` in the node's directory. Where that path is too long for a socket address,
+//! it is in a private directory of its own under the temporary directory, which the file
+//! `control.path` names.
 
 use std::fs;
 use std::io;

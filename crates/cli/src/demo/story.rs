@@ -189,7 +189,8 @@ impl<'a> Story<'a> {
         let about = format!("ann and bob change the same cell of {zone}, unknown to each other.");
         self.teller.step("conflict", &about)?;
         let (ann, bob) = (&self.nodes[ANN], &self.nodes[BOB]);
-        // Cut off for a moment: else one might see the other's write first, and there is no conflict.
+        // Cut off for a moment: else one might see the other's write first, and there is no
+        // conflict.
         ann.swarm.set_isolated(true).await;
         let versions = ["ann was here", "bob was here"];
         let (a, b) = tokio::join!(

@@ -1,13 +1,13 @@
 //! A fold under way: which merge is needed next, and what it compares its two sides with.
 //!
 //! A merge compares both sides with what they have in common. That is one commit, or, if histories
-//! cross, the fold of several, which may need merges itself. So a fold is a stack of folds: the lowest is
-//! the one that was asked for, and each other one is of what the merge below it has in common. It is git's
-//! recursive merge, with the fold in place of an order of arrival.
+//! cross, the fold of several, which may need merges itself. So a fold is a stack of folds: the
+//! lowest is the one that was asked for, and each other one is of what the merge below it has in
+//! common. It is git's recursive merge, with the fold in place of an order of arrival.
 //!
-//! Under the policy `settle` merges are total: a fold is one chain that includes every head, and a base
-//! always exists. Only under `park` a merge can be impossible; then heads are tried one by one, and a
-//! merge over a base that does not include all of the common commits is impossible too.
+//! Under the policy `settle` merges are total: a fold is one chain that includes every head, and a
+//! base always exists. Only under `park` a merge can be impossible; then heads are tried one by
+//! one, and a merge over a base that does not include all of the common commits is impossible too.
 
 use std::collections::VecDeque;
 
@@ -67,8 +67,8 @@ struct Level {
 enum Phase {
     /// All heads are merged, one after the other.
     All(Chain),
-    /// Some merge was impossible, which happens under `park` only. Heads are tried from the last to the
-    /// first.
+    /// Some merge was impossible, which happens under `park` only. Heads are tried from the last to
+    /// the first.
     Greedy {
         /// The chain of `candidate` and what is included; it was not impossible yet.
         chain: Chain,
@@ -120,7 +120,8 @@ impl FoldRun {
 
     /// Goes on as far as the remembered merges lead. `graph` has the heads and all below them.
     ///
-    /// Under `settle` a remembered failure is no fact about the commits, and the merge is asked for again.
+    /// Under `settle` a remembered failure is no fact about the commits, and the merge is asked for
+    /// again.
     pub fn advance(&mut self, memory: &MergeMemory, graph: &CommitGraph) -> Plan {
         loop {
             let level = self.levels.last_mut().expect("because the first level stays");
@@ -142,8 +143,8 @@ impl FoldRun {
 
 /// What a merge compares with whose two sides have `newest` in common.
 ///
-/// If one of these is parked, each side has made them agree in its own way. Whatever is left out of a base
-/// looks new on both sides, and what a side deleted of it would come back.
+/// If one of these is parked, each side has made them agree in its own way. Whatever is left out of
+/// a base looks new on both sides, and what a side deleted of it would come back.
 fn base_of(newest: &[CommitHash], folded: Folded) -> Result<MergeBase, String> {
     match folded.parked.into_iter().next().filter(|_| !is_active(Mutant::BaseInPart)) {
         None => Ok(MergeBase { commit: folded.tip, ancestor: newest[0] }),

@@ -25,7 +25,8 @@ const BOTH: u8 = OURS | THEIRS;
 const COVERED: u8 = 4;
 
 impl CommitGraph {
-    /// Returns the newest common ancestors of two sides, each given by user commits that it includes.
+    /// Returns the newest common ancestors of two sides, each given by user commits that it
+    /// includes.
     ///
     /// Looks only at commits higher than the lowest of the newest common ones, or near it: as git's
     /// search with generation numbers. Unknown hashes are ignored.

@@ -1,16 +1,18 @@
 //! Which heads take part in the fold, and which are set aside.
 //!
 //! There are two sets of heads. The *heads*, which are advertised, are the maximal accepted commits
-//! ([`CommitGraph::heads`]). The *fold's heads* are the maximal elements of the accepted commits that
-//! are not set aside. A commit is set aside for one of two reasons:
+//! ([`CommitGraph::heads`]). The *fold's heads* are the maximal elements of the accepted commits
+//! that are not set aside. A commit is set aside for one of two reasons:
 //!
-//! - By rule: of one key's concurrent heads the [`CONCURRENT_HEADS_MAX`] highest take part (by height,
-//!   ties by hash). This is a pure function of the set of commits, so all peers agree on it.
+//! - By rule: of one key's concurrent heads the [`CONCURRENT_HEADS_MAX`] highest take part (by
+//!   height, ties by hash). This is a pure function of the set of commits, so all peers agree on
+//!   it.
 //! - Locally: its content failed a check here or exceeded a budget of this node.
 //!
 //! Invariants:
 //! - Whatever builds on a commit that is set aside is set aside too.
-//! - A commit that lies only under set-aside commits of other keys takes part as if those did not exist.
+//! - A commit that lies only under set-aside commits of other keys takes part as if those did not
+//!   exist.
 //! - The founding commit is never set aside, so the fold always has a head.
 //! - Nothing depends on the order in which commits arrived.
 
@@ -63,15 +65,16 @@ impl std::fmt::Display for SetAsideReason {
 pub struct Standing {
     /// The commits that this node set aside, with the reason. They need not be in the graph yet.
     local: BTreeMap<CommitHash, String>,
-    /// The commits in the graph that are set aside locally: those of `local` and what builds on them,
-    /// with the one of `local` that is the cause.
+    /// The commits in the graph that are set aside locally: those of `local` and what builds on
+    /// them, with the one of `local` that is the cause.
     above_local: BTreeMap<u32, CommitHash>,
     fold_heads: BTreeSet<CommitHash>,
     /// How many of the fold's heads each key has.
     counts: BTreeMap<u32, usize>,
     /// Sorted by hash.
     set_aside: Vec<SetAside>,
-    /// Commits right below a set-aside one that lie under the fold, each with a fold's head above it.
+    /// Commits right below a set-aside one that lie under the fold, each with a fold's head above
+    /// it.
     witnesses: BTreeMap<CommitHash, CommitHash>,
 }
 
@@ -113,8 +116,8 @@ impl Standing {
         number.is_some_and(|number| self.above_local.contains_key(number))
     }
 
-    /// Takes in commits that were just inserted, parents first. Costs nothing for each head as long as
-    /// none is set aside. Returns whether the fold's heads changed.
+    /// Takes in commits that were just inserted, parents first. Costs nothing for each head as long
+    /// as none is set aside. Returns whether the fold's heads changed.
     pub fn follow(&mut self, graph: &CommitGraph, inserted: &[CommitHash]) -> bool {
         let before = (!self.is_simple()).then(|| self.fold_heads.clone());
         let mut changed = false;
@@ -133,8 +136,8 @@ impl Standing {
         before.map_or(changed, |before| before != self.fold_heads)
     }
 
-    /// Sets a commit aside with all that builds on it. Returns whether that is new; the founding commit
-    /// cannot be set aside.
+    /// Sets a commit aside with all that builds on it. Returns whether that is new; the founding
+    /// commit cannot be set aside.
     pub fn set_aside_locally(
         &mut self,
         graph: &CommitGraph,
@@ -231,8 +234,8 @@ impl Standing {
         }
     }
 
-    /// Decides for each head, highest first, whether it takes part. The commits right below one that
-    /// does not are decided in their turn.
+    /// Decides for each head, highest first, whether it takes part. The commits right below one
+    /// that does not are decided in their turn.
     fn sweep(&mut self, graph: &CommitGraph) {
         self.fold_heads.clear();
         self.counts.clear();

@@ -70,8 +70,8 @@ pub struct Grant {
     pub member: PeerId,
     /// What the member may do.
     pub role: Role,
-    /// The member's name for people: at most [`NAME_BYTES_MAX`] bytes, no control characters; may be
-    /// empty.
+    /// The member's name for people: at most [`NAME_BYTES_MAX`] bytes, no control characters; may
+    /// be empty.
     pub name: String,
     /// The admin who grants.
     pub granter: PeerId,
@@ -132,7 +132,8 @@ impl Grant {
         bytes.extend_from_slice(self.member.as_bytes());
         bytes.push(self.role.byte());
         bytes.extend_from_slice(self.granter.as_bytes());
-        // A longer name was built by hand and never checked: its length wraps, so it fails to decode.
+        // A longer name was built by hand and never checked: its length wraps, so it fails to
+        // decode.
         bytes.push(self.name.len().to_le_bytes()[0]);
         bytes.extend_from_slice(self.name.as_bytes());
         bytes
@@ -181,7 +182,8 @@ impl SignedGrant {
         Ok(Self { grant: Grant { swarm, member, role, name, granter }, signature })
     }
 
-    /// Checks the granter's signature. Whether the granter is an admin is the membership's business.
+    /// Checks the granter's signature. Whether the granter is an admin is the membership's
+    /// business.
     ///
     /// # Errors
     ///

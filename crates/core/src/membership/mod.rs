@@ -1,8 +1,8 @@
 //! Who is a member and what each may do: a pure function of the founder and the set of grants.
 //!
 //! Invariants:
-//! - Of one granter's grants the [`GRANTS_PER_GRANTER_MAX`] with the lowest hashes are kept, whatever
-//!   order they come in. The others are as if they had never been made.
+//! - Of one granter's grants the [`GRANTS_PER_GRANTER_MAX`] with the lowest hashes are kept,
+//!   whatever order they come in. The others are as if they had never been made.
 //! - A kept grant is effective if its granter is the founder or was made an admin by an effective
 //!   grant. Which grants are effective does not depend on the order in which they came.
 //! - Only effective grants are passed on, in an order in which none has to wait for another.
@@ -79,8 +79,8 @@ impl Membership {
         }
     }
 
-    /// Begins with grants that were kept before, in any order. None of them is dropped because it comes
-    /// before the one that makes its granter an admin. Those that are not good are left out.
+    /// Begins with grants that were kept before, in any order. None of them is dropped because it
+    /// comes before the one that makes its granter an admin. Those that are not good are left out.
     pub fn restore(
         swarm: SwarmId,
         founder: PeerId,
@@ -214,8 +214,8 @@ impl Membership {
         self.kept.get(granter).is_none_or(|kept| kept.len() < GRANTS_PER_GRANTER_MAX)
     }
 
-    /// Returns the grants that make the peer a member: its own, that of its granter, and so on down from
-    /// the founder. Empty for the founder and for strangers.
+    /// Returns the grants that make the peer a member: its own, that of its granter, and so on down
+    /// from the founder. Empty for the founder and for strangers.
     pub fn grants_for(&self, peer: &PeerId) -> Vec<SignedGrant> {
         let mut chain = Vec::new();
         let mut member = *peer;

@@ -16,8 +16,8 @@ use crate::time::Time;
 /// Keeps connections alive: to all known peers, or to a few neighbours where there are many.
 ///
 /// Inputs are the `handle_*` methods; [`poll_dial`](Self::poll_dial) says whom to dial,
-/// [`poll_close`](Self::poll_close) whom to let go and [`poll_timeout`](Self::poll_timeout) when to ask
-/// again. Each dial is answered by [`handle_connected`](Self::handle_connected) or
+/// [`poll_close`](Self::poll_close) whom to let go and [`poll_timeout`](Self::poll_timeout) when to
+/// ask again. Each dial is answered by [`handle_connected`](Self::handle_connected) or
 /// [`handle_failed`](Self::handle_failed).
 #[derive(Debug, Clone)]
 pub struct Dialer {
@@ -115,7 +115,8 @@ pub(super) enum State {
 }
 
 impl Dialer {
-    /// The dialer of a node that knows nobody. The seed spreads peers in time, and chooses neighbours.
+    /// The dialer of a node that knows nobody. The seed spreads peers in time, and chooses
+    /// neighbours.
     pub fn new(me: &PeerId, seed: u64) -> Self {
         let mut dialer = Self {
             targets: BTreeMap::new(),
@@ -154,8 +155,8 @@ impl Dialer {
         self.targets.entry(peer).or_insert_with(|| Target::new(&peer))
     }
 
-    /// The connection is gone: dials again after a short wait, and a longer one each time in a row. With
-    /// a partial view a link that did not last is left alone for a while: there are others.
+    /// The connection is gone: dials again after a short wait, and a longer one each time in a row.
+    /// With a partial view a link that did not last is left alone for a while: there are others.
     pub fn handle_disconnected(&mut self, now: Time, peer: PeerId) {
         self.fail(now, &peer);
         let (is_partial, jitter) = (self.view() == View::Partial, &mut self.jitter);

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - At most [`PULLS_AT_ONCE_MAX`] pulls are under way, one for each peer, and no head is in two.
-//! - A failure is the peer's, and slows down only that peer, unless this machine failed. What failed
-//!   verification is left alone as that peer offers it: another peer may have the true data.
+//! - A failure is the peer's, and slows down only that peer, unless this machine failed. What
+//!   failed verification is left alone as that peer offers it: another peer may have the true data.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -5,8 +5,8 @@
 //! - Main only moves to a fold of heads that include all that was committed here, so nobody sees an
 //!   own commit vanish. Newer heads of others may come after it.
 //! - Main keeps moving however fast heads come: a fold is begun anew for newer heads only so often.
-//!   Commits made here make a fold useless; where they do so again and again, the caller is asked to
-//!   hold them back, and the engine is told of the fold that they outran: it may know a way.
+//!   Commits made here make a fold useless; where they do so again and again, the caller is asked
+//!   to hold them back, and the engine is told of the fold that they outran: it may know a way.
 
 use std::collections::BTreeSet;
 
@@ -35,8 +35,8 @@ pub(super) struct Folding {
     outdated: bool,
     /// How often in a row a fold was begun anew before it was known.
     restarts: u32,
-    /// How often commits made here came before main was at the fold, since main was last moved to one;
-    /// counted as far as it matters.
+    /// How often commits made here came before main was at the fold, since main was last moved to
+    /// one; counted as far as it matters.
     outrun: u32,
     /// The last known fold's parked heads.
     parked: Vec<Parked>,
@@ -126,15 +126,16 @@ impl Folding {
         Some(Stalled { commits, failures })
     }
 
-    /// Commits made here outran the fold so often that they should wait until what is under way ends.
+    /// Commits made here outran the fold so often that they should wait until what is under way
+    /// ends.
     pub(super) fn is_outrun(&self) -> bool {
         self.outrun >= FOLD_RESTARTS_MAX && self.is_at_work()
     }
 
     /// The set of heads changed by commits made elsewhere.
     ///
-    /// Where that has interrupted the fold too often already, it is ended first: its heads include all
-    /// that was committed here.
+    /// Where that has interrupted the fold too often already, it is ended first: its heads include
+    /// all that was committed here.
     pub(super) fn refold(&mut self, graph: &CommitGraph, standing: &Standing) {
         if self.folded.is_some() {
             self.begin(graph, standing);
@@ -149,8 +150,8 @@ impl Folding {
 
     /// The set of heads changed by commits made here.
     ///
-    /// Main can no more go to the fold under way. Where such folds never came to their end, this one
-    /// does all the same, so that the engine hears of it.
+    /// Main can no more go to the fold under way. Where such folds never came to their end, this
+    /// one does all the same, so that the engine hears of it.
     pub(super) fn refold_local(&mut self, graph: &CommitGraph, standing: &Standing) {
         if self.folded.is_none() && self.outrun > FOLD_RESTARTS_MAX {
             self.outdated = true;
@@ -168,7 +169,8 @@ impl Folding {
         self.restarts = 0;
     }
 
-    /// Begins the fold of other heads than those whose merges failed: what failed says nothing about it.
+    /// Begins the fold of other heads than those whose merges failed: what failed says nothing
+    /// about it.
     pub(super) fn begin_anew(&mut self, graph: &CommitGraph, standing: &Standing) {
         self.merge_retry.reset();
         self.begin(graph, standing);
@@ -185,10 +187,11 @@ impl Folding {
         self.move_retry.reset();
     }
 
-    /// Returns `(ours, theirs, result)` if this was the merge under way and its result is a fact about
-    /// the two.
+    /// Returns `(ours, theirs, result)` if this was the merge under way and its result is a fact
+    /// about the two.
     ///
-    /// Under `settle` merges are total, so an engine that calls one impossible has failed: it is retried.
+    /// Under `settle` merges are total, so an engine that calls one impossible has failed: it is
+    /// retried.
     pub(super) fn handle_merged(
         &mut self,
         now: Time,
@@ -248,8 +251,8 @@ impl Folding {
         self.outrun = 0;
         self.dirty.clear();
         outbox.event(Event::MainMoved { from, to: to.tip, fast_forward });
-        // A move only succeeds from where main is expected. So where main is elsewhere by now, someone
-        // committed on top of the move, and that is the newer word.
+        // A move only succeeds from where main is expected. So where main is elsewhere by now,
+        // someone committed on top of the move, and that is the newer word.
         if self.main == from {
             self.main = to.tip;
             self.included = to.included;

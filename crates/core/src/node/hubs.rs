@@ -1,22 +1,24 @@
 //! Along which links adverts travel in a swarm of many: over all links between hubs, and over one
 //! link of each other node to a hub.
 //!
-//! A link is *eager*, and carries adverts, where either end wants it; else it is *lazy*, and only the
-//! regular questions for heads go over it, each of which says whether the asker wants the link. One in
-//! [`HUB_SHARE`] peers is a *hub*: which ones follows from their ids, so all agree without a word.
+//! A link is *eager*, and carries adverts, where either end wants it; else it is *lazy*, and only
+//! the regular questions for heads go over it, each of which says whether the asker wants the link.
+//! One in [`HUB_SHARE`] peers is a *hub*: which ones follows from their ids, so all agree without a
+//! word.
 //!
-//! Why so: telling each of n peers once costs n messages, and then ways are as long as the tree is deep,
-//! twice. To flood a random graph of n nodes gives short ways and costs n messages for each two links of a
-//! node. So a small part of the peers is flooded, which makes nearly all of the way, and the others hang
-//! on it by one link each. Nothing has to be found first and nothing is to be mended: hubs
-//! that vanish leave a random graph behind, and who lost its link to one takes another.
+//! Why so: telling each of n peers once costs n messages, and then ways are as long as the tree is
+//! deep, twice. To flood a random graph of n nodes gives short ways and costs n messages for each
+//! two links of a node. So a small part of the peers is flooded, which makes nearly all of the way,
+//! and the others hang on it by one link each. Nothing has to be found first and nothing is to be
+//! mended: hubs that vanish leave a random graph behind, and who lost its link to one takes
+//! another.
 //!
 //! Invariants:
 //! - With a full view every link is wanted.
 //! - A hub wants all its links to hubs. Another node wants at least one link to a hub. Who is
 //!   linked to no hub to count on *stands in*, and wants [`STAND_IN_LINKS`] to anyone.
-//! - What a node wants beyond that, because a question showed what nobody had told, it wants until an
-//!   advert over that link tells nothing new.
+//! - What a node wants beyond that, because a question showed what nobody had told, it wants until
+//!   an advert over that link tells nothing new.
 
 use super::neighbours::View;
 use super::peer::{HeardFrom, Peer};

@@ -57,10 +57,10 @@ pub enum Output {
         from: CommitHash,
         /// Where it goes.
         to: CommitHash,
-        /// Commits made here have outrun one fold after the other, and perhaps this one. Where main is
-        /// above `from`, `to` may be brought in by a *catch-up commit*: a user commit with the
-        /// parents main and `to`, and nothing that the two do not agree on. It is answered as what it
-        /// is, a commit found on main.
+        /// Commits made here have outrun one fold after the other, and perhaps this one. Where main
+        /// is above `from`, `to` may be brought in by a *catch-up commit*: a user commit with the
+        /// parents main and `to`, and nothing that the two do not agree on. It is answered as what
+        /// it is, a commit found on main.
         outrun: bool,
     },
     /// Keep exactly these heads on branches of their own. Not answered. Said when the set changes,
@@ -95,8 +95,8 @@ pub enum Event {
         from: CommitHash,
         /// Where it is.
         to: CommitHash,
-        /// Whether `to` descends from `from`, as far as the commit graph shows: it does not know which
-        /// merge commits lie under a user commit with two parents.
+        /// Whether `to` descends from `from`, as far as the commit graph shows: it does not know
+        /// which merge commits lie under a user commit with two parents.
         fast_forward: bool,
     },
     /// A pull began.
@@ -120,8 +120,8 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// What a peer sent failed verification; its heads are left alone until the membership changes or
-    /// a long time passes.
+    /// What a peer sent failed verification; its heads are left alone until the membership changes
+    /// or a long time passes.
     Rejected {
         /// Who sent it.
         peer: PeerId,
@@ -191,7 +191,8 @@ pub enum MoveResult {
     Dirty(Vec<String>),
 }
 
-/// A merge or a move of main that the engine failed to do several times in a row. It is tried again.
+/// A merge or a move of main that the engine failed to do several times in a row. It is tried
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stalled {
     /// The two sides of the merge, or where main is and where it belongs.
@@ -213,8 +214,8 @@ pub struct PeerView<'a> {
     pub in_sync: bool,
     /// Where its main was when it answered last.
     pub main: &'a PeerMain,
-    /// Its main, where that is another one than this node's though the heads are the same: the engines
-    /// merge differently. A difference counts when it has lasted.
+    /// Its main, where that is another one than this node's though the heads are the same: the
+    /// engines merge differently. A difference counts when it has lasted.
     pub other_main: Option<CommitHash>,
     /// When it was last heard.
     pub last_seen: Option<Time>,

@@ -1,8 +1,8 @@
 //! Which process of a peer a node talks to: each names itself by a random number in its hello.
 //!
-//! A peer that starts again comes with a new number and never returns to an old one. If it does, two
-//! processes use its key: its directory was copied, and both run. They push each other out of their one
-//! connection to each peer, again and again, unless somebody tells them.
+//! A peer that starts again comes with a new number and never returns to an old one. If it does,
+//! two processes use its key: its directory was copied, and both run. They push each other out of
+//! their one connection to each peer, again and again, unless somebody tells them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,8 +19,8 @@ pub struct Lives {
 }
 
 impl Lives {
-    /// A process of the peer said hello. Returns whether it is to be taken: not while two processes use
-    /// the peer's key at the same time.
+    /// A process of the peer said hello. Returns whether it is to be taken: not while two processes
+    /// use the peer's key at the same time.
     pub fn handle_hello(&mut self, now: Time, life: u64) -> bool {
         if self.current != Some(life) {
             if self.before.contains(&life) {
@@ -41,7 +41,8 @@ impl Lives {
     }
 }
 
-/// How long hellos are refused is longer than a peer waits between dials, so that both processes hear it.
+/// How long hellos are refused is longer than a peer waits between dials, so that both processes
+/// hear it.
 const _: () = assert!(
     COPY_REFUSED_FOR.as_secs() > Duration::from_secs(22).as_secs(),
     "a peer dials again after 15 s and up to a half"

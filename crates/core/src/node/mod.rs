@@ -1,12 +1,13 @@
 //! The node: one peer's state machine, which joins all the others.
 //!
-//! It decides whom to tell, whom to ask, what to pull, what to merge and when main moves. It does none
-//! of that itself: the driver carries out each [`Output`] and hands the result back.
+//! It decides whom to tell, whom to ask, what to pull, what to merge and when main moves. It does
+//! none of that itself: the driver carries out each [`Output`] and hands the result back.
 //!
 //! Invariants:
 //! - The same calls in the same order give the same outputs.
 //! - Every operation is answered by exactly one `handle_*`; unknown and late answers are ignored.
-//! - Deriving main sends nothing. Only a change of the heads, or a peer that may lack one of them, does.
+//! - Deriving main sends nothing. Only a change of the heads, or a peer that may lack one of them,
+//!   does.
 
 pub mod dialer;
 mod event_handler;
@@ -140,8 +141,8 @@ impl Node {
         self.graph.heads()
     }
 
-    /// The heads that the fold is made of, sorted by hash: the maximal accepted commits that are not
-    /// set aside.
+    /// The heads that the fold is made of, sorted by hash: the maximal accepted commits that are
+    /// not set aside.
     pub fn fold_heads(&self) -> &BTreeSet<CommitHash> {
         self.standing.fold_heads()
     }
@@ -235,8 +236,8 @@ impl Node {
         self.peers.views()
     }
 
-    /// Whether the swarm does as well without the link to the peer: adverts come and go by others, and
-    /// nothing is being pulled over it. Never with a full view.
+    /// Whether the swarm does as well without the link to the peer: adverts come and go by others,
+    /// and nothing is being pulled over it. Never with a full view.
     pub fn is_spare(&self, peer: &PeerId) -> bool {
         self.peers.is_spare(peer) && !self.pulls.is_pulling(peer)
     }
@@ -319,13 +320,13 @@ impl Node {
         Ok(reply)
     }
 
-    /// Someone committed on main here, and the commits are signed and durable. `commits` come parents
-    /// first; main is at `main` now, which includes `included`.
+    /// Someone committed on main here, and the commits are signed and durable. `commits` come
+    /// parents first; main is at `main` now, which includes `included`.
     ///
     /// # Errors
     ///
-    /// Where a commit does not fit the graph, which is the caller's mistake. The commits before it are
-    /// taken, and main is where it is.
+    /// Where a commit does not fit the graph, which is the caller's mistake. The commits before it
+    /// are taken, and main is where it is.
     pub fn handle_local_commits(
         &mut self,
         now: Time,
@@ -376,7 +377,8 @@ impl Node {
         }
     }
 
-    /// A pull ended. `commits` are all user commits that are new, accepted and durable, parents first.
+    /// A pull ended. `commits` are all user commits that are new, accepted and durable, parents
+    /// first.
     pub fn handle_pulled(
         &mut self,
         now: Time,
@@ -407,8 +409,8 @@ impl Node {
         self.drive(now);
     }
 
-    /// A merge ended: with a merge commit, with the reason why there can be none (under the policy `park`;
-    /// else that is a failure too), or the engine failed.
+    /// A merge ended: with a merge commit, with the reason why there can be none (under the policy
+    /// `park`; else that is a failure too), or the engine failed.
     pub fn handle_merged(&mut self, now: Time, op: OpId, result: Result<MergeResult, ()>) {
         let merged = self.folding.handle_merged(now, op, result, &mut self.outbox);
         if let Some((ours, theirs, result)) = merged {
@@ -424,11 +426,13 @@ impl Node {
         self.drive(now);
     }
 
-    /// The commit's content failed a check here or exceeded a budget: it takes no part in the fold, and
-    /// neither does what builds on it. The commit need not be accepted yet. Durable by now, because a
-    /// restart must not forget it. Returns whether that is new; the founding commit cannot be set aside.
+    /// The commit's content failed a check here or exceeded a budget: it takes no part in the fold,
+    /// and neither does what builds on it. The commit need not be accepted yet. Durable by now,
+    /// because a restart must not forget it. Returns whether that is new; the founding commit
+    /// cannot be set aside.
     ///
-    /// Heads are advertised and passed on as before, so other peers can judge the commit themselves.
+    /// Heads are advertised and passed on as before, so other peers can judge the commit
+    /// themselves.
     pub fn handle_set_aside(&mut self, now: Time, commit: CommitHash, reason: String) -> bool {
         let is_new = self.standing.set_aside_locally(&self.graph, commit, reason);
         if is_new {
@@ -438,8 +442,8 @@ impl Node {
         is_new
     }
 
-    /// These commits turned out to be signed by a lower key, or by a key at all. Which heads take part may
-    /// change by it.
+    /// These commits turned out to be signed by a lower key, or by a key at all. Which heads take
+    /// part may change by it.
     pub fn handle_signers(&mut self, now: Time, signers: &[(CommitHash, PeerId)]) {
         let mut is_new = false;
         for (commit, signer) in signers {
@@ -521,8 +525,8 @@ impl Node {
         self.outbox.poll()
     }
 
-    /// Returns when to call [`handle_timeout`](Self::handle_timeout); nothing where only the outside
-    /// can change anything.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout); nothing where only the
+    /// outside can change anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         let deadlines = self

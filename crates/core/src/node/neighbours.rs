@@ -1,19 +1,21 @@
 //! Whom to be linked to: all of few peers, or some of many, chosen at random.
 //!
 //! In a large swarm each node keeps a bounded number of links, its neighbours, and a larger set of
-//! peers in mind to take the place of those that vanish: the active and the passive view of HyParView
-//! (Leitão, Pereira, Rodrigues: "HyParView: a membership protocol for reliable gossip-based broadcast",
-//! DSN 2007). Here the passive view is filled by the peer records in answers to requests for heads.
+//! peers in mind to take the place of those that vanish: the active and the passive view of
+//! HyParView (Leitão, Pereira, Rodrigues: "HyParView: a membership protocol for reliable
+//! gossip-based broadcast", DSN 2007). Here the passive view is filled by the peer records in
+//! answers to requests for heads.
 //!
 //! Of the peers some are hubs (see [`super::hubs`]). A hub looks for other hubs, any other node
 //! for some of both.
 //!
 //! Invariants:
 //! - With a partial view a hub dials until it is linked to [`HUB_NEIGHBOURS_TARGET`] hubs; another
-//!   node until it has [`NEIGHBOURS_TARGET`] neighbours, [`UPLINKS_TARGET`] hubs among them. A hub that
-//!   knows too few does as others do. Some are let go where there have been too many for a while.
-//! - Links go on being made at random, slowly: two parts of a swarm that were apart for long, each with
-//!   neighbours enough, are linked again.
+//!   node until it has [`NEIGHBOURS_TARGET`] neighbours, [`UPLINKS_TARGET`] hubs among them. A hub
+//!   that knows too few does as others do. Some are let go where there have been too many for a
+//!   while.
+//! - Links go on being made at random, slowly: two parts of a swarm that were apart for long, each
+//!   with neighbours enough, are linked again.
 
 use super::dialer::{Dialer, Links, State, Target};
 use crate::id::PeerId;
@@ -125,8 +127,8 @@ impl Dialer {
         self.swap_due = now + self.jitter.stretch(interval);
     }
 
-    /// The next link to close now, where there are more than needed. `is_spare` says whether adverts
-    /// and pulls can do without the link. It is gone where
+    /// The next link to close now, where there are more than needed. `is_spare` says whether
+    /// adverts and pulls can do without the link. It is gone where
     /// [`handle_disconnected`](Self::handle_disconnected) says so.
     #[must_use]
     pub fn poll_close(&mut self, now: Time, is_spare: impl Fn(&PeerId) -> bool) -> Option<PeerId> {

@@ -34,8 +34,8 @@ pub(super) struct Peer {
     pub(super) main_seen: PeerMain,
     /// Heads that it is known to have heard of, and that are ours or not here.
     known: BTreeMap<CommitHash, HeardFrom>,
-    /// Heads of ours that may lie under heads of the peer that are not here yet: not worth an advert
-    /// until the pull shows.
+    /// Heads of ours that may lie under heads of the peer that are not here yet: not worth an
+    /// advert until the pull shows.
     deferred: BTreeSet<CommitHash>,
     /// Our heads that the peer may lack. Valid unless `is_stale`.
     news: BTreeSet<CommitHash>,
@@ -221,8 +221,8 @@ impl Peer {
         self.is_stale = true;
     }
 
-    /// How long after an answer to ask again. A peer that was told and is still pulling says nothing
-    /// when it is done, so it is asked until it is, more and more seldom.
+    /// How long after an answer to ask again. A peer that was told and is still pulling says
+    /// nothing when it is done, so it is asked until it is, more and more seldom.
     pub(super) fn next_question(&mut self, ours: &HeadSet) -> Duration {
         if self.has_exactly(ours) {
             self.confirms = 0;
@@ -238,7 +238,8 @@ impl Peer {
         self.wants || self.is_wanted
     }
 
-    /// Wants to be told from now on, and asks at once: who told until now may have left something out.
+    /// Wants to be told from now on, and asks at once: who told until now may have left something
+    /// out.
     pub(super) fn want(&mut self, now: Time) {
         self.wants = true;
         self.urgent = true;

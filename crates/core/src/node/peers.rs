@@ -1,10 +1,10 @@
 //! Peers: what each is known to have, who is told, and who is asked.
 //!
 //! Invariants:
-//! - A peer is told only where it may lack one of this node's heads: not one that it named itself, nor
-//!   one that this node or another has told it.
-//! - At most one advert and one request for heads are under way to each peer. An advert is made when
-//!   it is sent, from the newest state, so a slow peer costs no queue.
+//! - A peer is told only where it may lack one of this node's heads: not one that it named itself,
+//!   nor one that this node or another has told it.
+//! - At most one advert and one request for heads are under way to each peer. An advert is made
+//!   when it is sent, from the newest state, so a slow peer costs no queue.
 //! - Adverts go over eager links alone; which those are is told in [`super::hubs`].
 
 use std::collections::BTreeMap;
@@ -240,7 +240,8 @@ impl Peers {
             peer.request_due = now + REJECTED_RETRY_DELAY_MAX;
         }
         if is_complete && !peer.has_unknown_heads(now) {
-            // It said itself what it has. What others said a while ago that they told it, it has not got.
+            // It said itself what it has. What others said a while ago that they told it, it has
+            // not got.
             peer.doubt_hearsay(now);
         }
         if peer.asks_again {
@@ -279,8 +280,8 @@ impl Peers {
         }
     }
 
-    /// The set of this node's heads changed: `inserted` is new in the graph, and `gone` are no heads any
-    /// more.
+    /// The set of this node's heads changed: `inserted` is new in the graph, and `gone` are no
+    /// heads any more.
     pub(super) fn heads_changed(
         &mut self,
         inserted: &[CommitHash],
@@ -293,7 +294,8 @@ impl Peers {
         }
     }
 
-    /// A pull from the peer brought all that it was to bring: the next page of its heads is asked for.
+    /// A pull from the peer brought all that it was to bring: the next page of its heads is asked
+    /// for.
     pub(super) fn pulled(&mut self, now: Time, id: &PeerId) {
         if let Some(peer) = self.map.get_mut(id).filter(|peer| peer.page_after.is_some()) {
             peer.request_due = now;

@@ -62,9 +62,9 @@ impl Tellers {
         !news
     }
 
-    /// A peer that was asked has these heads. Where nobody waits for them they are left for a while to
-    /// those who are about to tell them: questions would race with adverts, and win where they should
-    /// only find what was lost.
+    /// A peer that was asked has these heads. Where nobody waits for them they are left for a while
+    /// to those who are about to tell them: questions would race with adverts, and win where they
+    /// should only find what was lost.
     pub(super) fn asked(
         &mut self,
         now: Time,

@@ -1,11 +1,13 @@
-//! How the model merges definitions: one name after the other, in one namespace that ignores letter case.
+//! How the model merges definitions: one name after the other, in one namespace that ignores letter
+//! case.
 //!
-//! If only one side changed what a name stands for, that side's stands; if both did, theirs' does, and
-//! ours' is recorded. A table that is dropped on one side and changed on the other, in its rows too, is
-//! such a case. Columns that the two sides added to one table are united.
+//! If only one side changed what a name stands for, that side's stands; if both did, theirs' does,
+//! and ours' is recorded. A table that is dropped on one side and changed on the other, in its rows
+//! too, is such a case. Columns that the two sides added to one table are united.
 //!
-//! The rows of all three are then brought to the merged definition by the names of the columns, and what
-//! the definition has no place for is recorded cell by cell. A default is never evaluated for this.
+//! The rows of all three are then brought to the merged definition by the names of the columns, and
+//! what the definition has no place for is recorded cell by cell. A default is never evaluated for
+//! this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,8 +96,8 @@ impl Merged<'_> {
         }
     }
 
-    /// Records what ours made of a name, which goes: the definition if ours changed it, and of a table
-    /// the rows that ours added or changed.
+    /// Records what ours made of a name, which goes: the definition if ours changed it, and of a
+    /// table the rows that ours added or changed.
     fn record_content(&mut self, name: u8, [base, ours, theirs]: [Option<Content<'_>>; 3]) {
         let definitions = [base, ours, theirs].map(|side| side.map(Content::definition));
         if definitions[1] != definitions[0] && definitions[1] != definitions[2] {
@@ -190,7 +192,8 @@ impl Merged<'_> {
         table.rows.iter().map(|(key, row)| (*key, bring(*key, row))).collect()
     }
 
-    /// Records the cells that a side inserted or updated and that the merged definition has no place for.
+    /// Records the cells that a side inserted or updated and that the merged definition has no
+    /// place for.
     fn record_cells(&mut self, name: u8, base: Option<&Table>, side: &Table, shape: &Shape) {
         if is_active(Mutant::CellsNotRecorded) {
             return;
@@ -242,8 +245,8 @@ impl Merged<'_> {
     }
 }
 
-/// What a cell of a side was before that side's commits: a column that the side added was filled with its
-/// default, if that is a literal.
+/// What a cell of a side was before that side's commits: a column that the side added was filled
+/// with its default, if that is a literal.
 pub(super) fn before(base: Option<&Table>, key: u8, number: u8, column: Column) -> Option<u8> {
     let base = base?;
     let row = base.rows.get(&key)?;

@@ -115,8 +115,8 @@ pub enum Applied {
     Refused,
 }
 
-/// What a new row has that nobody gave a value. What the writer's machine evaluates is data like any
-/// other: here it is the row's key.
+/// What a new row has that nobody gave a value. What the writer's machine evaluates is data like
+/// any other: here it is the row's key.
 fn preset(column: Column, key: u8) -> Option<u8> {
     match column.preset? {
         Preset::Literal(value) => Some(value),

@@ -72,8 +72,8 @@ impl Store {
 
     /// What a merge gives, or why it is impossible.
     ///
-    /// The model's table of conflicts is a union and needs no ancestor to compare with. `here` is what
-    /// a default that is no literal would evaluate to on this machine.
+    /// The model's table of conflicts is a union and needs no ancestor to compare with. `here` is
+    /// what a default that is no literal would evaluate to on this machine.
     ///
     /// # Errors
     ///

@@ -266,8 +266,8 @@ impl Machine {
         }
     }
 
-    /// Makes a catch-up commit, where main is above where it was expected, and agrees with where it is
-    /// to go.
+    /// Makes a catch-up commit, where main is above where it was expected, and agrees with where it
+    /// is to go.
     pub(super) fn catch_up(
         &mut self,
         moving: &Move,

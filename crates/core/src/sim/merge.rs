@@ -1,5 +1,5 @@
-//! How the model merges: definitions first, then rows cell by cell; the later side stands, and what lost
-//! is recorded.
+//! How the model merges: definitions first, then rows cell by cell; the later side stands, and what
+//! lost is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,8 @@
 //! that loses, delays and repeats.
 //!
 //! A run is a function of its [`Options`], the seed among them: print them, and the run can be had
-//! again. Faults come first; then everything heals and [`checks`] must hold. How to use it is told in
-//! `docs/simulation.md`.
+//! again. Faults come first; then everything heals and [`checks`] must hold. How to use it is told
+//! in `docs/simulation.md`.
 
 pub mod checks;
 mod definitions;

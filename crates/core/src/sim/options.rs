@@ -83,8 +83,8 @@ pub struct Options {
     pub topology: Topology,
     /// What a conflict does.
     pub policy: ConflictPolicy,
-    /// Whether users change schemas in all ways that the model knows; else as real engines beside the
-    /// model are asked to.
+    /// Whether users change schemas in all ways that the model knows; else as real engines beside
+    /// the model are asked to.
     pub schemas: bool,
     /// Whether users add columns, and drop tables and create them again.
     pub definitions: bool,
@@ -327,7 +327,8 @@ fn random_edit(random: &mut Jitter) -> Edit {
     }
 }
 
-/// How many names there are beyond the tables with rules: tables, views and triggers contend for them.
+/// How many names there are beyond the tables with rules: tables, views and triggers contend for
+/// them.
 const NAMES: u64 = 4;
 
 fn any_name(random: &mut Jitter) -> u8 {

@@ -1,9 +1,9 @@
-//! Seeds that once found a fault, each with one line of its story, and the seed that finds each wrong
-//! version. They run with every test.
+//! Seeds that once found a fault, each with one line of its story, and the seed that finds each
+//! wrong version. They run with every test.
 //!
-//! A seed is a run only together with the source: a change to what nodes do, or to how runs are drawn,
-//! makes it another one. So each line names the wrong version that stands for the fault; the test
-//! demands that its seed still finds that, and `sim --mutants` prints the seeds that do.
+//! A seed is a run only together with the source: a change to what nodes do, or to how runs are
+//! drawn, makes it another one. So each line names the wrong version that stands for the fault; the
+//! test demands that its seed still finds that, and `sim --mutants` prints the seeds that do.
 
 use crate::mutant::Mutant;
 

@@ -1,8 +1,8 @@
-//! What a database is at one commit in the model: tables with constraints, views and triggers, and the
-//! book of conflicts.
+//! What a database is at one commit in the model: tables with constraints, views and triggers, and
+//! the book of conflicts.
 //!
-//! The founding commit makes four tables, so that a real engine can be given the same ones. Their rules
-//! go by number:
+//! The founding commit makes four tables, so that a real engine can be given the same ones. Their
+//! rules go by number:
 //!
 //! | table | rule |
 //! |---|---|
@@ -180,8 +180,8 @@ pub struct Lost {
     pub loser: Option<Version>,
     /// The version that stands; nothing if it is a deletion.
     pub winner: Option<Version>,
-    /// The commit that the merge compared its two sides with. It tells a later dispute over the same
-    /// values from this one. Nothing if the engine's records have no such thing.
+    /// The commit that the merge compared its two sides with. It tells a later dispute over the
+    /// same values from this one. Nothing if the engine's records have no such thing.
     pub compared_with: Option<CommitHash>,
 }
 
@@ -228,8 +228,8 @@ pub struct Root {
 }
 
 impl Root {
-    /// The database as a real engine shows it: see [`Lost`] for what its records leave out. Of records
-    /// that look alike then, one is shown, open if any is.
+    /// The database as a real engine shows it: see [`Lost`] for what its records leave out. Of
+    /// records that look alike then, one is shown, open if any is.
     pub fn as_stored(&self) -> Self {
         let mut conflicts = BTreeMap::new();
         for (lost, resolved) in &self.conflicts {
@@ -244,7 +244,8 @@ impl Root {
         Self { tables, ..Self::default() }
     }
 
-    /// The first open conflict, which is what [`Edit::Resolve`](super::edit::Edit::Resolve) resolves.
+    /// The first open conflict, which is what [`Edit::Resolve`](super::edit::Edit::Resolve)
+    /// resolves.
     pub fn first_open(&self) -> Option<&Lost> {
         self.conflicts.iter().find(|(_, resolved)| !**resolved).map(|(lost, _)| lost)
     }

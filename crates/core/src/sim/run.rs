@@ -81,8 +81,8 @@ pub fn run_with(
     report
 }
 
-/// Looks for the first seed below `seeds` that finds a wrong version of the rules. Runs that cannot show
-/// it, because they park nothing or have no liar, are left out.
+/// Looks for the first seed below `seeds` that finds a wrong version of the rules. Runs that cannot
+/// show it, because they park nothing or have no liar, are left out.
 pub fn hunt(wrong: Mutant, seeds: u64) -> Option<(u64, Failure)> {
     let found = |seed| {
         let options = Options::random(seed);
@@ -99,7 +99,8 @@ pub fn hunt(wrong: Mutant, seeds: u64) -> Option<(u64, Failure)> {
     mutant::with(Some(wrong), || (0..seeds).find_map(found))
 }
 
-/// Looks for the shortest run that fails by the same rule: fewer steps, then fewer kinds of trouble.
+/// Looks for the shortest run that fails by the same rule: fewer steps, then fewer kinds of
+/// trouble.
 pub fn shrink(options: &Options) -> Option<Outcome> {
     shrink_with(options, &run_script)
 }

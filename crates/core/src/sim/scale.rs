@@ -1,7 +1,7 @@
 //! Large swarms: what a commit costs by the number of peers and of writers.
 //!
-//! The nodes and dialers are those of the product, and the rest is [`light`]. How to use it is told in
-//! `docs/simulation.md`.
+//! The nodes and dialers are those of the product, and the rest is [`light`]. How to use it is told
+//! in `docs/simulation.md`.
 
 pub mod light;
 
@@ -39,16 +39,17 @@ pub struct Cost {
     pub measured: Duration,
     /// How many links a node has, on average and at most, in hundredths.
     pub links: (usize, usize),
-    /// How many pulls lie between a writer and the farthest node, on average and at most, the average
-    /// in hundredths.
+    /// How many pulls lie between a writer and the farthest node, on average and at most, the
+    /// average in hundredths.
     pub hops: (usize, usize),
     /// How long a commit took to everyone, on average and at most.
     pub reach: (Duration, Duration),
 }
 
 impl Cost {
-    /// Messages that the commits caused: adverts, and requests to be told. Pulls are not among them,
-    /// of which each node makes one for each commit at most, nor questions, which are asked anyway.
+    /// Messages that the commits caused: adverts, and requests to be told. Pulls are not among
+    /// them, of which each node makes one for each commit at most, nor questions, which are asked
+    /// anyway.
     pub fn messages(&self) -> usize {
         self.sent.adverts + self.sent.grafts
     }
@@ -139,9 +140,9 @@ fn max(durations: &[Duration]) -> Duration {
     durations.iter().copied().max().unwrap_or_default()
 }
 
-/// The table of `docs/simulation.md`: swarms of ten peers, and ten times as many each, up to `most`. In
-/// each one node commits first, in a swarm that has never told news; then some write, and then more of
-/// them.
+/// The table of `docs/simulation.md`: swarms of ten peers, and ten times as many each, up to
+/// `most`. In each one node commits first, in a swarm that has never told news; then some write,
+/// and then more of them.
 pub fn table(most: usize) -> String {
     let mut text = String::from(
         "| peers | writers | commits | links: average, most | first commit: messages a peer | \

@@ -1,4 +1,5 @@
-//! How the model settles what a merge breaks: theirs' version of a row stands, what lost is recorded.
+//! How the model settles what a merge breaks: theirs' version of a row stands, what lost is
+//! recorded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -77,8 +78,8 @@ impl<'a> Settlement<'a> {
         changed
     }
 
-    /// Makes rows of a table what they are in theirs; a row that is not theirs' and is in the way of
-    /// one becomes what it is in theirs too.
+    /// Makes rows of a table what they are in theirs; a row that is not theirs' and is in the way
+    /// of one becomes what it is in theirs too.
     fn adopt(&mut self, table: u8, wants: Vec<Want>) {
         let mut done = BTreeSet::new();
         for (key, _) in &wants {

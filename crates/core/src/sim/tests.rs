@@ -98,7 +98,8 @@ fn a_busy_mesh_merges_little_and_moves_mostly_forward() {
     assert!(2 * fast_forwards >= moves, "{:?}", world.counts);
 }
 
-/// The runs of a few seeds, digested. It is the same on every machine, and changes with what nodes do.
+/// The runs of a few seeds, digested. It is the same on every machine, and changes with what nodes
+/// do.
 const TRACES: &str = "627d03dd79c2a0c9";
 
 #[test]

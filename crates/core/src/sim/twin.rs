@@ -1,4 +1,5 @@
-//! A real engine that runs beside the model: the same operations in the same order, compared at each.
+//! A real engine that runs beside the model: the same operations in the same order, compared at
+//! each.
 
 use std::fmt::Debug;
 
@@ -42,8 +43,8 @@ pub trait Twin: Debug {
     /// Moves main from where it is; it must then be `expected`.
     fn move_main(&mut self, node: usize, from: CommitHash, to: CommitHash, expected: &Root);
 
-    /// Makes a catch-up commit on top of a main that is above `from`; nothing where main and `to` do
-    /// not agree, which is where nothing is `expected`, or the engine makes none.
+    /// Makes a catch-up commit on top of a main that is above `from`; nothing where main and `to`
+    /// do not agree, which is where nothing is `expected`, or the engine makes none.
     fn catch_up(
         &mut self,
         node: usize,

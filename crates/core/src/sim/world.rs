@@ -376,7 +376,8 @@ impl World {
         self.carry_out(node);
     }
 
-    /// What is under way in a process that is killed may be done already, though nobody hears of it.
+    /// What is under way in a process that is killed may be done already, though nobody hears of
+    /// it.
     fn do_half(&mut self, node: usize) {
         let of_node = |happening: &&Happening| match happening {
             Happening::Pulled(answer, ..)

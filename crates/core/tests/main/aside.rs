@@ -1,4 +1,5 @@
-//! What is set aside takes no part in main, is kept and advertised, and comes back when it is released.
+//! What is set aside takes no part in main, is kept and advertised, and comes back when it is
+//! released.
 
 use doltswarm_core::commit::UserCommit;
 use doltswarm_core::graph::SetAsideReason;

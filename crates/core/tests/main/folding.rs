@@ -331,7 +331,8 @@ fn a_fold_that_commits_made_here_outrun_can_be_caught_up_with() {
 #[test]
 fn a_local_commit_ends_a_fold_without_it() {
     let mut rig = Rig::connected(&[1]);
-    // Each new head of another interrupts the merge under way; at last the fold is no longer begun anew.
+    // Each new head of another interrupts the merge under way; at last the fold is no longer begun
+    // anew.
     let mut merge = None;
     for n in 20..30 {
         rig.advert(1, &[n], &[]);

@@ -41,7 +41,8 @@ struct Traffic {
     adverts: Vec<usize>,
 }
 
-/// Carries out what a node asks for; requests and pulls are answered by the other one, if there is one.
+/// Carries out what a node asks for; requests and pulls are answered by the other one, if there is
+/// one.
 fn work(rig: &mut Rig, other: Option<&Rig>) -> Traffic {
     let mut traffic = Traffic::default();
     for output in rig.outputs() {

@@ -54,8 +54,8 @@ impl Absence {
     }
 }
 
-/// Whether this is about a server that is gone, or that does not let this node in any more: the rest of
-/// the node can go on and say so.
+/// Whether this is about a server that is gone, or that does not let this node in any more: the
+/// rest of the node can go on and say so.
 pub(crate) fn is_absence(error: &EngineError) -> bool {
     matches!(error, EngineError::Unreachable { .. } | EngineError::Rejected { .. })
 }
@@ -78,7 +78,8 @@ mod tests {
         absence.heard::<()>(&Err(gone("b")));
         let second = absence.missed("c".into());
         assert_eq!((first.since, "c"), (second.since, second.reason.as_str()));
-        // A database that is busy or says no to something else is there, but is not asked with success.
+        // A database that is busy or says no to something else is there, but is not asked with
+        // success.
         absence.heard::<()>(&Err(EngineError::Busy));
         assert!(absence.lock().is_some() && !absence.take_return());
         absence.heard(&Ok(()));

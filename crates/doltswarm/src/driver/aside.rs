@@ -134,8 +134,8 @@ impl Driver {
         }
     }
 
-    /// The commit itself, if nothing made here builds on it; else the last head of another peer that
-    /// is folded with it. What was made here is never set aside by this.
+    /// The commit itself, if nothing made here builds on it; else the last head of another peer
+    /// that is folded with it. What was made here is never set aside by this.
     fn blamed(&self, commit: &CommitHash) -> Option<CommitHash> {
         let (graph, me) = (self.node.graph(), self.shared.identity.peer_id());
         let is_mine = |hash: &CommitHash| graph.get(hash).is_none_or(|it| it.signer == me);
@@ -149,12 +149,13 @@ impl Driver {
     }
 
     /// Sets a commit aside with all that builds on it: its content failed a check on this node or
-    /// exceeded a budget. Durable before main is computed without it, so that a restart does not try it
-    /// again.
+    /// exceeded a budget. Durable before main is computed without it, so that a restart does not
+    /// try it again.
     ///
     /// # Errors
     ///
-    /// [`PeersError::Invalid`] for the founding commit; the store's error, when nothing is set aside.
+    /// [`PeersError::Invalid`] for the founding commit; the store's error, when nothing is set
+    /// aside.
     pub(super) fn set_aside(&mut self, commit: CommitHash, reason: &str) -> Result<(), PeersError> {
         if commit == self.shared.founding.founding {
             let text = "the founding commit cannot be set aside: every commit builds on it";

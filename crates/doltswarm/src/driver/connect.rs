@@ -207,8 +207,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether the hello comes from the one process that uses the peer's key. If not, all that use it are
-    /// refused for a while, so that people are told on each, and dial ever more seldom.
+    /// Whether the hello comes from the one process that uses the peer's key. If not, all that use
+    /// it are refused for a while, so that people are told on each, and dial ever more seldom.
     pub(super) fn check_life(&mut self, peer: PeerId, hello: &Hello) -> Result<(), String> {
         let now = self.now();
         let known = self.known.entry(peer).or_default();
@@ -241,9 +241,9 @@ impl Driver {
         if hello.grants_digest != self.shared.membership().digest() {
             self.ask_grants(peer);
         }
-        // A hello may arrive after the end of its connection, and nobody would tell of that end again:
-        // the peer would seem to be there for ever. One that arrives before its connection is told
-        // loses nothing, because that is greeted then.
+        // A hello may arrive after the end of its connection, and nobody would tell of that end
+        // again: the peer would seem to be there for ever. One that arrives before its connection
+        // is told loses nothing, because that is greeted then.
         if self.linked.contains(&peer) && self.greeted.insert(peer) {
             let now = self.now();
             self.node.handle_connected(now, peer);

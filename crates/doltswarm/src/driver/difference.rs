@@ -1,10 +1,10 @@
 //! What a peer lacks of this node's chunks, found by comparing trees.
 //!
-//! Two trees are walked down side by side, the one that is wanted and those that the asker has. What
-//! is in both is not followed, so the walk costs what differs, not what there is.
+//! Two trees are walked down side by side, the one that is wanted and those that the asker has.
+//! What is in both is not followed, so the walk costs what differs, not what there is.
 //!
-//! It is a help: a tree that grew or shrank by a level is compared level against level all the same,
-//! and then some chunks are sent that the asker has.
+//! It is a help: a tree that grew or shrank by a level is compared level against level all the
+//! same, and then some chunks are sent that the asker has.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -32,8 +32,8 @@ pub(super) struct Difference {
 }
 
 impl Difference {
-    /// The difference between what is under `want` and what is under `bases`. `seen` are commits that
-    /// the asker has anyway.
+    /// The difference between what is under `want` and what is under `bases`. `seen` are commits
+    /// that the asker has anyway.
     pub(super) fn new(
         format: Arc<dyn ChunkFormat>,
         want: &[CommitHash],
@@ -47,8 +47,8 @@ impl Difference {
         Self { format, level, next: BTreeSet::new(), base, seen, base_read: 0, given: 0 }
     }
 
-    /// The next chunks, about one message of them, or `None` at the end. `skips` tells which commits
-    /// the asker does not need.
+    /// The next chunks, about one message of them, or `None` at the end. `skips` tells which
+    /// commits the asker does not need.
     pub(super) fn batch(
         &mut self,
         reader: &mut dyn ChunkReader,

@@ -4,11 +4,11 @@
 //! write by the application is never lost to a move of main. A job runs to its end even where the
 //! caller that asked for it is gone, which is what makes every call above it cancel-safe.
 //!
-//! No job runs for ever: each has a time limit, and a caller's own stop ends it early. What is stopped
-//! leaves the database as it was.
+//! No job runs for ever: each has a time limit, and a caller's own stop ends it early. What is
+//! stopped leaves the database as it was.
 //!
-//! A commit makes the fold that is under way useless. So users' writes can be held back for a moment:
-//! without that, who writes without a pause would never see others' work.
+//! A commit makes the fold that is under way useless. So users' writes can be held back for a
+//! moment: without that, who writes without a pause would never see others' work.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -236,7 +236,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// A panic in a job must not hang every later call: the thread ends, and callers see [`Stopped`].
+    /// A panic in a job must not hang every later call: the thread ends, and callers see
+    /// [`Stopped`].
     fn job(&mut self, job: Job) -> Result<(), Panicked> {
         let Job { run, limit } = job;
         let stop = match limit {

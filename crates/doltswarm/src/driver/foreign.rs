@@ -1,7 +1,7 @@
 //! Commits of other programs that cannot be part of the swarm.
 //!
-//! What another program commits on main is inspected before it is signed. A commit that fails is taken
-//! off main and kept on a branch, so that it stops neither this node nor the others.
+//! What another program commits on main is inspected before it is signed. A commit that fails is
+//! taken off main and kept on a branch, so that it stops neither this node nor the others.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ pub(crate) type Refused = BTreeMap<CommitHash, String>;
 ///
 /// # Errors
 ///
-/// [`EngineError::Dirty`] if uncommitted work keeps the commit on main, [`EngineError::Busy`] if main
-/// moved meanwhile, and any other engine error.
+/// [`EngineError::Dirty`] if uncommitted work keeps the commit on main, [`EngineError::Busy`] if
+/// main moved meanwhile, and any other engine error.
 pub(crate) fn inspect_main(
     engine: &mut dyn Engine,
     main: CommitHash,

@@ -64,8 +64,8 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// Whether this changes nothing. A waiter asks such a thing after every round in which something
-    /// happened, so it must not count as one itself.
+    /// Whether this changes nothing. A waiter asks such a thing after every round in which
+    /// something happened, so it must not count as one itself.
     pub(crate) fn only_looks(&self) -> bool {
         matches!(
             self,
@@ -126,8 +126,8 @@ pub(crate) enum Asked {
         have: Vec<CommitHash>,
         reply: Reply<Result<Vec<SignedCommit>, Refusal>>,
     },
-    /// Which user commits are under `want` and not under `have`, and which known ones of `have` come
-    /// next to `want`.
+    /// Which user commits are under `want` and not under `have`, and which known ones of `have`
+    /// come next to `want`.
     Needed {
         want: Vec<CommitHash>,
         have: Vec<CommitHash>,
@@ -215,7 +215,8 @@ pub(crate) enum Command {
         commit: CommitHash,
         reply: Reply<Result<bool, PeersError>>,
     },
-    /// The user commits whose hash, as the engine writes it, begins so; for names that people write.
+    /// The user commits whose hash, as the engine writes it, begins so; for names that people
+    /// write.
     FindCommits {
         prefix: String,
         reply: Reply<Vec<CommitHash>>,

@@ -1,9 +1,9 @@
 //! Which merge is under way, so that a node that dies in it knows at its next start.
 //!
-//! What a peer committed may crash the engine or use up the memory, and then a node would do the same
-//! merge at each start, and die. So a merge is written down before it begins. The file is not synced: it
-//! outlives the death of the process, which is what it is for, and costs a merge two small writes to
-//! memory. If the machine dies too, at worst a death is not counted.
+//! What a peer committed may crash the engine or use up the memory, and then a node would do the
+//! same merge at each start, and die. So a merge is written down before it begins. The file is not
+//! synced: it outlives the death of the process, which is what it is for, and costs a merge two
+//! small writes to memory. If the machine dies too, at worst a death is not counted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -29,7 +29,8 @@ struct Inner {
 }
 
 impl MergeIntents {
-    /// Reads what the last run of the node left. A merge that it had begun and not ended is a death.
+    /// Reads what the last run of the node left. A merge that it had begun and not ended is a
+    /// death.
     pub(crate) fn open(dir: &Path) -> Self {
         let path = dir.join(FILE);
         let text = fs::read(&path).unwrap_or_default();
@@ -68,8 +69,8 @@ impl MergeIntents {
 }
 
 impl Inner {
-    /// Writes the deaths, and which merge is under way. The file never shrinks: cutting it would make
-    /// the file system write at once.
+    /// Writes the deaths, and which merge is under way. The file never shrinks: cutting it would
+    /// make the file system write at once.
     fn write(&mut self, under_way: Option<&CommitHash>) {
         let counts = self.deaths.iter().map(|(head, count)| format!("{head} {count}\n"));
         let mut text: String = counts.chain(under_way.map(|head| format!("{head}\n"))).collect();

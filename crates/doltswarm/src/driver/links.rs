@@ -1,5 +1,5 @@
-//! Links as the core wants them: which to close, whom to tell others of, and visits to peers that are
-//! not neighbours, where somebody waits for word from them.
+//! Links as the core wants them: which to close, whom to tell others of, and visits to peers that
+//! are not neighbours, where somebody waits for word from them.
 
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::{ANTI_ENTROPY_INTERVAL, CONFIRM_DELAY, PEER_RECORDS_SHARED};
@@ -44,8 +44,8 @@ impl Driver {
         }
     }
 
-    /// Asks the neighbours at once if it is not known that they are in step: none says by itself when
-    /// its main has followed.
+    /// Asks the neighbours at once if it is not known that they are in step: none says by itself
+    /// when its main has followed.
     pub(super) fn freshen(&mut self, reply: Reply<Result<PullStarted, PeersError>>) {
         let unsure = |view: PeerView<'_>| view.connected && !self.has_same_main(&view);
         if self.network.is_some() && self.node.peers().any(unsure) {
@@ -54,8 +54,8 @@ impl Driver {
         let _ = reply.send(Ok(PullStarted { asked: Vec::new() }));
     }
 
-    /// Asks peers that are not neighbours, a few at a time, where it takes them to reach what is waited
-    /// for. What they answer is seen by the next check.
+    /// Asks peers that are not neighbours, a few at a time, where it takes them to reach what is
+    /// waited for. What they answer is seen by the next check.
     pub(super) fn visit_for(&mut self, what: &WaitFor) {
         let Some(wanted) = what.peers.filter(|_| self.network.is_some() && self.is_partial())
         else {
@@ -90,8 +90,8 @@ impl Driver {
         self.dial_due();
     }
 
-    /// Whether the peer has the same heads, and its main was their fold when it answered last, as this
-    /// node's main is.
+    /// Whether the peer has the same heads, and its main was their fold when it answered last, as
+    /// this node's main is.
     pub(super) fn has_same_main(&self, view: &PeerView<'_>) -> bool {
         view.in_sync && self.node.is_settled() && view.main.tip == Some(self.node.main())
     }
@@ -101,8 +101,8 @@ impl Driver {
         heads.iter().any(|head| self.node.graph().is_ancestor(commit, head))
     }
 
-    /// Whether the peer has the same heads and main, by a word that is not old: it is a neighbour, or was
-    /// visited just now.
+    /// Whether the peer has the same heads and main, by a word that is not old: it is a neighbour,
+    /// or was visited just now.
     pub(super) fn is_in_step(&self, view: &PeerView<'_>) -> bool {
         let now = self.now();
         let heard = view.last_seen.is_some_and(|seen| now - seen < ANTI_ENTROPY_INTERVAL);

@@ -49,8 +49,8 @@ impl Driver {
     ) {
         let main = executed.commit.unwrap_or(executed.parent);
         let taken = match executed.commit {
-            // The common case needs no walk: the commit was made on the main that the node knows, and on
-            // nothing else.
+            // The common case needs no walk: the commit was made on the main that the node knows,
+            // and on nothing else.
             Some(hash)
                 if executed.parent == self.node.main() && !has_more_parents(infos, &hash) =>
             {
@@ -179,8 +179,8 @@ impl Driver {
     }
 
     pub(super) fn move_main(&mut self, op: OpId, from: CommitHash, to: CommitHash, outrun: bool) {
-        // An own commit that main includes is found again under main after a crash; one that is parked
-        // only in the store.
+        // An own commit that main includes is found again under main after a crash; one that is
+        // parked only in the store.
         if !self.node.parked().is_empty()
             && let Err(error) = self.shared.store.flush()
         {
@@ -267,8 +267,8 @@ impl Driver {
     }
 
     pub(super) fn set_parked(&mut self, heads: Vec<CommitHash>) {
-        // A commit made here may be among them, and then main leaves it: after a crash it would not be
-        // found again under main, so the store must have it before.
+        // A commit made here may be among them, and then main leaves it: after a crash it would not
+        // be found again under main, so the store must have it before.
         if !heads.is_empty()
             && let Err(error) = self.shared.store.flush()
         {

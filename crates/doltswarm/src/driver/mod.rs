@@ -80,7 +80,8 @@ pub(crate) struct Shared {
     pub(crate) staging: Arc<Staging>,
     pub(crate) events: broadcast::Sender<SwarmEvent>,
     pub(crate) inputs: mpsc::UnboundedSender<Input>,
-    /// Counts the driver's rounds in which something happened, so that a waiter looks again only then.
+    /// Counts the driver's rounds in which something happened, so that a waiter looks again only
+    /// then.
     pub(crate) rounds: watch::Sender<u64>,
     pub(crate) isolated: AtomicBool,
     pub(crate) absence: Absence,
@@ -169,11 +170,13 @@ pub(crate) struct Driver {
     kept: Option<Vec<CommitHash>>,
     /// Which keys signed which commits.
     signers: SignersDigest,
-    /// What the engine said when it last failed to merge or to move main, if nothing went well since.
+    /// What the engine said when it last failed to merge or to move main, if nothing went well
+    /// since.
     engine_failure: Option<String>,
 }
 
-/// A random number, or the time where there is none to be had: it need only differ from other processes'.
+/// A random number, or the time where there is none to be had: it need only differ from other
+/// processes'.
 fn random_life() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {

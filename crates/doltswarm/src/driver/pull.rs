@@ -1,5 +1,5 @@
-//! A pull, from what core asks for to what it is told. [`transfer`](super::transfer) is how the chunks
-//! get here.
+//! A pull, from what core asks for to what it is told. [`transfer`](super::transfer) is how the
+//! chunks get here.
 //!
 //! Nothing is shown to the engine before its hash is checked, and nothing becomes part of the graph
 //! before its signature is. The engine never waits for the network: it fetches from chunks that are

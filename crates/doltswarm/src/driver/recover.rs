@@ -72,8 +72,8 @@ impl Recovered {
 
 /// Restores the graph from the store and takes in what main has beyond it: commits that were made
 /// just before a crash, and commits that other programs made while the node was down. They are
-/// signed by this peer. If the store is older than the database, others' commits are among them: these
-/// keep the signatures that there are, and peers are asked for those that are missing.
+/// signed by this peer. If the store is older than the database, others' commits are among them:
+/// these keep the signatures that there are, and peers are asked for those that are missing.
 ///
 /// # Errors
 ///
@@ -117,8 +117,8 @@ pub(crate) async fn recover(
     Ok(Recovered { graph, signers, memory, main, included, set_aside, refused })
 }
 
-/// Where main is, with what is new there, after what another program put there was inspected; and all
-/// that was refused.
+/// Where main is, with what is new there, after what another program put there was inspected; and
+/// all that was refused.
 fn inspected_main(
     engine: &mut dyn Engine,
     store: &Store,
@@ -170,8 +170,8 @@ pub(crate) fn restore_membership(
     Ok(Membership::restore(founding.swarm, founding.founder, decoded))
 }
 
-/// Forgets the commits that the database does not hold, so that they are pulled again: someone has put
-/// an older copy of the database in place. Says whether there were any.
+/// Forgets the commits that the database does not hold, so that they are pulled again: someone has
+/// put an older copy of the database in place. Says whether there were any.
 ///
 /// A commit that the database holds is there with all below it, so it is enough to go down from the
 /// heads as long as commits are missing.

@@ -57,8 +57,8 @@ impl Service {
         }
     }
 
-    /// The first of the chunks, in the order asked: about one message of them, so that large ones are not
-    /// in memory together.
+    /// The first of the chunks, in the order asked: about one message of them, so that large ones
+    /// are not in memory together.
     async fn get(&self, hashes: Vec<ChunkHash>) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
         let asked = hashes.clone();
         let found = self.read(move |chunks| chunks.get_first(&asked, CHUNK_MESSAGE_BYTES)).await?;

@@ -1,5 +1,5 @@
-//! What other programs do on this peer's own database: their commits are noticed, and what they leave
-//! uncommitted is committed for them where the configuration says so.
+//! What other programs do on this peer's own database: their commits are noticed, and what they
+//! leave uncommitted is committed for them where the configuration says so.
 
 use std::sync::Arc;
 use std::sync::Mutex;

@@ -1,8 +1,8 @@
 //! Which keys signed which commits: a set for each commit, the same on every peer in the end.
 //!
-//! Mostly a commit has the one signature that it came with. It gets more if a database was copied before
-//! its commits were signed, and has none here if an older `store.redb` was put beside the database. Peers
-//! with equal heads compare digests, and ask for signatures if these differ.
+//! Mostly a commit has the one signature that it came with. It gets more if a database was copied
+//! before its commits were signed, and has none here if an older `store.redb` was put beside the
+//! database. Peers with equal heads compare digests, and ask for signatures if these differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub(crate) enum Unverified {
     NotAWriter(CommitHash),
 }
 
-/// Checks signatures, and that each commit has one by a key that may write. Those by other keys do not
-/// count.
+/// Checks signatures, and that each commit has one by a key that may write. Those by other keys do
+/// not count.
 pub(crate) fn verify_signatures(
     swarm: &SwarmId,
     membership: &Membership,
@@ -81,11 +81,11 @@ pub(crate) struct Unknown<'a> {
 }
 
 impl Unknown<'_> {
-    /// Takes in commits, parents first, each with its signatures: none if it is another's and no tag has
-    /// a good signature of it.
+    /// Takes in commits, parents first, each with its signatures: none if it is another's and no
+    /// tag has a good signature of it.
     ///
-    /// New commits are signed here, whoever's name they bear. A commit is not new if it, or one above it,
-    /// is another node's or was signed before: then the store is older than the database.
+    /// New commits are signed here, whoever's name they bear. A commit is not new if it, or one
+    /// above it, is another node's or was signed before: then the store is older than the database.
     pub(crate) fn sign(&self, found: Vec<Found>) -> Vec<(Found, PeerId, Vec<SignedCommit>)> {
         let me = self.identity.peer_id();
         let mut known: BTreeSet<CommitHash> = self.tags.iter().map(|signed| signed.hash).collect();
@@ -124,7 +124,8 @@ impl Unknown<'_> {
         self.tags.iter().filter(is_good).cloned().collect()
     }
 
-    /// The short id of the node that the commit's e-mail names, if it is of the form that nodes use.
+    /// The short id of the node that the commit's e-mail names, if it is of the form that nodes
+    /// use.
     fn node_of(&self, commit: &CommitHash) -> Option<&str> {
         let email = &self.infos.get(commit)?.author_email;
         let node = email.strip_suffix("@doltswarm")?;
@@ -142,7 +143,8 @@ impl Unknown<'_> {
     }
 }
 
-/// Asks a peer for all signatures of the commits under `heads`, and verifies those that are new here.
+/// Asks a peer for all signatures of the commits under `heads`, and verifies those that are new
+/// here.
 async fn ask(
     shared: &Arc<Shared>,
     link: &PeerLink,

@@ -153,8 +153,8 @@ async fn signs_unseen(node: &Swarm, dir: &Path, sql: &str) -> CommitHash {
     main
 }
 
-/// Two nodes in step, online, with a table `t`; where main is; and the second one's directory, which
-/// does not look for other programs' commits by itself.
+/// Two nodes in step, online, with a table `t`; where main is; and the second one's directory,
+/// which does not look for other programs' commits by itself.
 async fn two_nodes(home: &Path) -> [Swarm; 2] {
     let [ours, theirs] = ["a", "b"].map(|name| home.join(name));
     let local: SocketAddr = (Ipv4Addr::LOCALHOST, 0).into();

@@ -1,9 +1,9 @@
 //! Brings what a pull needs from a peer into the staging: signatures first, then chunks.
 //!
-//! In this order, because bytes cost memory and disk and a signature costs neither: no chunk below a
-//! head is taken before the head has a verified signature by a key that may write. Each chunk is
-//! staged as it arrives, so a transfer that breaks off at any point goes on from there, with this peer
-//! or another.
+//! In this order, because bytes cost memory and disk and a signature costs neither: no chunk below
+//! a head is taken before the head has a verified signature by a key that may write. Each chunk is
+//! staged as it arrives, so a transfer that breaks off at any point goes on from there, with this
+//! peer or another.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -92,8 +92,8 @@ async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(closing)?
 }
 
-/// Stages what the peer sends as the difference. That it fails, or leaves something out, is mended by
-/// [`fetch_chunks`], which asks for every chunk that is missing.
+/// Stages what the peer sends as the difference. That it fails, or leaves something out, is mended
+/// by [`fetch_chunks`], which asks for every chunk that is missing.
 async fn stage_difference(shared: &Shared, mut difference: Difference, heads: &[CommitHash]) {
     // Parents come first, so what no chunk before it refers to was not asked for.
     let mut expected: HashSet<ChunkHash> = heads.iter().map(|head| (*head).into()).collect();
@@ -138,7 +138,8 @@ async fn has_locally(
 
 /// Brings every chunk under `roots` that is not here into the staging, level by level. `has` tells
 /// what the database holds; a chunk it holds is complete below. `progress` hears the counts of
-/// chunks and bytes so far. What is staged already, from an interrupted pull, is not asked for again.
+/// chunks and bytes so far. What is staged already, from an interrupted pull, is not asked for
+/// again.
 ///
 /// # Errors
 ///

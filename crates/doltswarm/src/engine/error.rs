@@ -40,8 +40,8 @@ pub enum EngineError {
         /// Why.
         reason: String,
     },
-    /// What a commit holds cannot be worked with, or it cannot be merged in the time that a merge has.
-    /// It must not become main here.
+    /// What a commit holds cannot be worked with, or it cannot be merged in the time that a merge
+    /// has. It must not become main here.
     #[error("commit {commit} cannot be used: {reason}")]
     Unsound {
         /// The commit.

@@ -129,10 +129,12 @@ pub trait Engine: Send {
     /// Which engine this is.
     fn kind(&self) -> EngineKind;
 
-    /// The engine's version, for example `0.51.6`. A server may be another one since it was asked last.
+    /// The engine's version, for example `0.51.6`. A server may be another one since it was asked
+    /// last.
     fn version(&mut self) -> String;
 
-    /// The nodes that the database is marked for. A file is in its node's directory, which is its mark.
+    /// The nodes that the database is marked for. A file is in its node's directory, which is its
+    /// mark.
     fn owners(&mut self) -> EngineResult<Vec<PeerId>> {
         Ok(Vec::new())
     }
@@ -153,9 +155,9 @@ pub trait Engine: Send {
     /// history.
     fn commit_info(&mut self, commit: &CommitHash) -> EngineResult<Option<CommitInfo>>;
 
-    /// Describes a commit and perhaps some of those below it, at most `limit` in all, the commit first;
-    /// nothing where the database does not hold it. For an engine that is asked for many commits at
-    /// hardly more than the price of one.
+    /// Describes a commit and perhaps some of those below it, at most `limit` in all, the commit
+    /// first; nothing where the database does not hold it. For an engine that is asked for many
+    /// commits at hardly more than the price of one.
     fn commit_infos(
         &mut self,
         commit: &CommitHash,
@@ -180,8 +182,8 @@ pub trait Engine: Send {
         work: &mut dyn FnMut(&mut dyn Transaction) -> EngineResult<()>,
     ) -> EngineResult<Executed>;
 
-    /// Runs `statements` on main in order and commits, as one atomic step: [`Engine::transact`] with
-    /// nothing but these.
+    /// Runs `statements` on main in order and commits, as one atomic step: [`Engine::transact`]
+    /// with nothing but these.
     fn exec_and_commit(
         &mut self,
         statements: &[Statement],
@@ -196,8 +198,8 @@ pub trait Engine: Send {
     /// known: `rows_affected` is 0.
     fn commit_pending(&mut self, meta: &CommitMeta) -> EngineResult<Executed>;
 
-    /// Makes a commit by `meta`'s author with these two parents and exactly the tables of `content`,
-    /// beside main. No branch moves, so what is not made part of main is dropped by
+    /// Makes a commit by `meta`'s author with these two parents and exactly the tables of
+    /// `content`, beside main. No branch moves, so what is not made part of main is dropped by
     /// [`Engine::collect_garbage`].
     fn commit_joining(
         &mut self,
@@ -209,8 +211,9 @@ pub trait Engine: Send {
     /// The tables with uncommitted changes on main, sorted.
     fn dirty_tables(&mut self) -> EngineResult<Vec<String>>;
 
-    /// What is wrong with the content of `commit`, for people, or `None`: its schema does not parse,
-    /// or a view or a trigger cannot be prepared. What is wrong with `since` already does not count.
+    /// What is wrong with the content of `commit`, for people, or `None`: its schema does not
+    /// parse, or a view or a trigger cannot be prepared. What is wrong with `since` already does
+    /// not count.
     ///
     /// A commit for which this is not `None` is not signed, and main does not move to it. A commit
     /// that changes rows alone costs next to nothing.
@@ -233,8 +236,9 @@ pub trait Engine: Send {
         self.inspect(commit, Some(since))
     }
 
-    /// Takes a commit of another program off main: moves main from `tip` back to `to`, and keeps the
-    /// commit on the branch `refused/<tip>`. Uncommitted work stays where it is, and nothing moves.
+    /// Takes a commit of another program off main: moves main from `tip` back to `to`, and keeps
+    /// the commit on the branch `refused/<tip>`. Uncommitted work stays where it is, and nothing
+    /// moves.
     fn refuse(&mut self, tip: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {
         self.move_main(tip, to)
     }
@@ -257,15 +261,15 @@ pub trait Engine: Send {
     /// Merges on a private branch and settles conflicts and constraint violations by `policy`. Main
     /// does not move. Deterministic: the same arguments give the same bytes on every peer.
     ///
-    /// Both sides are compared with the tables of the base, whatever the engine itself would compare
-    /// them with; `swarm_conflicts` with what it is in the base's ancestor. Where the base is `theirs`
-    /// there is nothing to merge, and the outcome is `ours` itself.
+    /// Both sides are compared with the tables of the base, whatever the engine itself would
+    /// compare them with; `swarm_conflicts` with what it is in the base's ancestor. Where the base
+    /// is `theirs` there is nothing to merge, and the outcome is `ours` itself.
     ///
     /// What is not made part of main or parked is dropped by [`Engine::collect_garbage`]; merging
     /// again makes the same commit again.
     ///
-    /// [`MergeOutcome::Impossible`] is what the same two commits give every time. What may go another
-    /// way next time (a busy database, a full disk) is an error.
+    /// [`MergeOutcome::Impossible`] is what the same two commits give every time. What may go
+    /// another way next time (a busy database, a full disk) is an error.
     ///
     /// The algorithm is section "The fold" of `docs/protocol.md`.
     fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome>;
@@ -289,8 +293,8 @@ pub trait Engine: Send {
     /// The engine may trust the source: every chunk has the hash it was asked by.
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()>;
 
-    /// How many requests the engine's fetches have made of this program since the database was opened;
-    /// 0 for an engine that takes its chunks in another way.
+    /// How many requests the engine's fetches have made of this program since the database was
+    /// opened; 0 for an engine that takes its chunks in another way.
     fn fetch_requests(&self) -> u64 {
         0
     }
@@ -298,15 +302,15 @@ pub trait Engine: Send {
     /// Moves main from `expected` to `to`: a compare-and-swap that never discards uncommitted work.
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome>;
 
-    /// Makes a *catch-up commit*: a commit on main, by `meta`'s author, that brings `to` into a main
-    /// that is above `expected`. Its second parent is `to`, or, if main and `to` do not agree, a merge
-    /// of the two by `policy`. Returns it; `None` if main is not above `expected`, uncommitted work is
-    /// in the way, or the swarm parks what does not agree.
+    /// Makes a *catch-up commit*: a commit on main, by `meta`'s author, that brings `to` into a
+    /// main that is above `expected`. Its second parent is `to`, or, if main and `to` do not agree,
+    /// a merge of the two by `policy`. Returns it; `None` if main is not above `expected`,
+    /// uncommitted work is in the way, or the swarm parks what does not agree.
     ///
-    /// This is for a main that other programs commit to so often that it is never where a fold began
-    /// when the fold is known. An engine that keeps others out while it merges needs none. `to`
-    /// descends from `expected`. Uncommitted work is never taken along; with `pending` it is committed
-    /// first, as what that says.
+    /// This is for a main that other programs commit to so often that it is never where a fold
+    /// began when the fold is known. An engine that keeps others out while it merges needs none.
+    /// `to` descends from `expected`. Uncommitted work is never taken along; with `pending` it is
+    /// committed first, as what that says.
     fn catch_up(
         &mut self,
         _expected: &CommitHash,
@@ -322,8 +326,8 @@ pub trait Engine: Send {
     /// collection keeps parked work and people can look at it.
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()>;
 
-    /// Makes the tags under the prefix `sig/` exactly these: (commit, message). The name of a tag is
-    /// `sig/<hash>`.
+    /// Makes the tags under the prefix `sig/` exactly these: (commit, message). The name of a tag
+    /// is `sig/<hash>`.
     fn set_signature_tags(&mut self, tags: &[(CommitHash, String)]) -> EngineResult<()>;
 
     /// The tags under `sig/`: (commit, message), sorted by commit.
@@ -333,8 +337,8 @@ pub trait Engine: Send {
     /// views and triggers are no tables.
     fn changed_tables(&mut self, from: &CommitHash, to: &CommitHash) -> EngineResult<Vec<String>>;
 
-    /// The rows of `table` that differ between two commits, at most `limit` of them. A table that is
-    /// in neither of them is [`EngineError::Rejected`].
+    /// The rows of `table` that differ between two commits, at most `limit` of them. A table that
+    /// is in neither of them is [`EngineError::Rejected`].
     fn diff(
         &mut self,
         from: &CommitHash,
@@ -343,8 +347,8 @@ pub trait Engine: Send {
         limit: usize,
     ) -> EngineResult<TableDiff>;
 
-    /// The statements that make a table as it was at a commit: first the table, then its indexes and
-    /// triggers, if they are not part of that; nothing if there was no such table.
+    /// The statements that make a table as it was at a commit: first the table, then its indexes
+    /// and triggers, if they are not part of that; nothing if there was no such table.
     fn definition(&mut self, at: &CommitHash, table: &str) -> EngineResult<Vec<String>>;
 
     /// The engine's hash of all tables at the tip of main, as the engine writes it, in lower case:
@@ -388,14 +392,14 @@ pub trait Reader: Send {
 
 /// Reads chunks by hash, also while another connection writes.
 ///
-/// Each call sees everything that was committed before it began. What is published while it runs may
-/// look absent.
+/// Each call sees everything that was committed before it began. What is published while it runs
+/// may look absent.
 pub trait ChunkReader: Send {
     /// The chunks, in the order asked; `None` where absent.
     fn get_many(&mut self, hashes: &[ChunkHash]) -> EngineResult<Vec<Option<Vec<u8>>>>;
 
-    /// The first of the chunks, in the order asked: one at least, and no further ones once they have
-    /// `bytes` together. A reader of large chunks so holds one of them and not all.
+    /// The first of the chunks, in the order asked: one at least, and no further ones once they
+    /// have `bytes` together. A reader of large chunks so holds one of them and not all.
     fn get_first(
         &mut self,
         hashes: &[ChunkHash],
@@ -426,8 +430,8 @@ pub trait ChunkFormat: Send + Sync {
     /// The hash that names a chunk with these bytes.
     fn hash(&self, chunk: &[u8]) -> ChunkHash;
 
-    /// The chunks that this one refers to, or an error where the bytes are not a chunk of a kind that
-    /// a commit can reach. The bytes may be hostile.
+    /// The chunks that this one refers to, or an error where the bytes are not a chunk of a kind
+    /// that a commit can reach. The bytes may be hostile.
     fn children(&self, chunk: &[u8]) -> EngineResult<Vec<ChunkHash>>;
 
     /// The bytes of a root that shows exactly one branch, `main`, at `commit`: no tags, no working

@@ -65,8 +65,8 @@ impl Record {
         HEXLOWER.encode(hasher.finalize().as_bytes())
     }
 
-    /// Leaves out the columns in which no version differs from another, when there are a loser and a
-    /// winner; a version that stands alone is recorded whole.
+    /// Leaves out the columns in which no version differs from another, when there are a loser and
+    /// a winner; a version that stands alone is recorded whole.
     fn trim(mut self) -> Self {
         let object = |text: &Option<String>| match text.as_deref().map(serde_json::from_str) {
             Some(Ok(Json::Object(fields))) => Some(fields),
@@ -101,14 +101,15 @@ fn definition_json(sql: &str) -> String {
     serde_json::json!({ "sql": sql }).to_string()
 }
 
-/// The records of one merge by id, as they are stored. `base` is what the two sides were compared with.
+/// The records of one merge by id, as they are stored. `base` is what the two sides were compared
+/// with.
 pub(crate) fn by_id(records: &[Record], base: &CommitHash) -> BTreeMap<String, Record> {
     let trimmed = records.iter().map(|record| record.clone().trim());
     trimmed.map(|record| (record.id(base), record)).collect()
 }
 
-/// Writes a row's version as JSON, in the order of its columns. A large text or blob is written as its
-/// length and hash ([`RECORDED_VALUE_BYTES_MAX`]).
+/// Writes a row's version as JSON, in the order of its columns. A large text or blob is written as
+/// its length and hash ([`RECORDED_VALUE_BYTES_MAX`]).
 pub(crate) fn row_json(columns: &[String], values: &[Value]) -> String {
     let fields = columns.iter().cloned().zip(values.iter().map(value_json));
     Json::Object(fields.collect()).to_string()

@@ -1,8 +1,8 @@
 //! Ending work that runs too long, or that nobody waits for any more.
 //!
 //! Work runs in a scope of its thread. What carries out its statements asks the scope before each
-//! step, and every so often during one, whether it may go on; and it lends the scope a handle, by which
-//! other threads interrupt what asks seldom. Rolling back runs shielded from all that.
+//! step, and every so often during one, whether it may go on; and it lends the scope a handle, by
+//! which other threads interrupt what asks seldom. Rolling back runs shielded from all that.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -21,9 +21,9 @@ pub enum Value {
 impl Value {
     /// Returns the value as JSON, from which [`Value::from_json`] makes the same value again.
     ///
-    /// What JSON has no form for is an object with one field, so that it cannot be taken for a text:
-    /// a blob is `{"blob": "<lower-case hex>"}`, text that is not UTF-8 `{"text": "<hex>"}`, and an
-    /// infinite number `{"real": "inf"}` or `{"real": "-inf"}`.
+    /// What JSON has no form for is an object with one field, so that it cannot be taken for a
+    /// text: a blob is `{"blob": "<lower-case hex>"}`, text that is not UTF-8 `{"text": "<hex>"}`,
+    /// and an infinite number `{"real": "inf"}` or `{"real": "-inf"}`.
     pub fn to_json(&self) -> serde_json::Value {
         let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
         match self {

@@ -284,8 +284,8 @@ fn parse_length(value: &[u8]) -> Option<u64> {
 /// Asks the kernel to acknowledge what arrived now.
 ///
 /// The client sends head and body apart and waits for the acknowledgement of the first before it
-/// sends the second; the kernel's habit is to delay that by 40 ms. The kernel forgets the wish, so it
-/// is said after every read.
+/// sends the second; the kernel's habit is to delay that by 40 ms. The kernel forgets the wish, so
+/// it is said after every read.
 fn acknowledge_at_once(stream: &TcpStream) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Err(error) = socket2::SockRef::from(stream).set_tcp_quickack(true) {

@@ -89,9 +89,9 @@ impl Gateway {
         Ok(Self { shared, address, acceptor: Mutex::new(Some(acceptor)) })
     }
 
-    /// Shows `root` (the bytes of the engine's root) and the chunks of `source` under a path that no
-    /// other pull has. One pull after the other gets the same path, so that the engine's remote need
-    /// not be pointed elsewhere each time, which rewrites all refs.
+    /// Shows `root` (the bytes of the engine's root) and the chunks of `source` under a path that
+    /// no other pull has. One pull after the other gets the same path, so that the engine's remote
+    /// need not be pointed elsewhere each time, which rewrites all refs.
     pub fn show(&self, root: Vec<u8>, source: Arc<dyn ChunkSource>) -> Shown {
         let mut shows = self.shared.shows();
         let id = (1..).find(|id| !shows.contains_key(id)).expect("because few are shown at once");

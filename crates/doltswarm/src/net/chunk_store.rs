@@ -35,8 +35,8 @@ pub struct Source {
 /// fails with [`ChunkStoreError::WrongChunk`] and nothing after it is returned. Whether a chunk is
 /// absent, the root and the sizes are only the peer's word.
 ///
-/// Cheap to clone; clones share the remembered root. Calls may run at the same time. Dropping a call's
-/// future ends its transfer.
+/// Cheap to clone; clones share the remembered root. Calls may run at the same time. Dropping a
+/// call's future ends its transfer.
 ///
 /// # Errors
 ///
@@ -66,8 +66,8 @@ impl RemoteChunkStore {
         Ok(chunk)
     }
 
-    /// Chunks, in the order asked; `None` where the peer does not have one. Any number of hashes: they
-    /// are asked for in as many requests as it takes. All of them are held in memory; use
+    /// Chunks, in the order asked; `None` where the peer does not have one. Any number of hashes:
+    /// they are asked for in as many requests as it takes. All of them are held in memory; use
     /// [`RemoteChunkStore::get_each`] where that may be too much.
     pub async fn get_many(
         &self,
@@ -78,9 +78,9 @@ impl RemoteChunkStore {
         Ok(chunks)
     }
 
-    /// Hands each chunk to `take` as it arrives, in the order asked, each once; `None` where the peer
-    /// does not have it. Holds a few messages in memory. Where the call fails, or its future is
-    /// dropped, those handed over were verified, and asking for the others goes on from there.
+    /// Hands each chunk to `take` as it arrives, in the order asked, each once; `None` where the
+    /// peer does not have it. Holds a few messages in memory. Where the call fails, or its future
+    /// is dropped, those handed over were verified, and asking for the others goes on from there.
     pub async fn get_each(
         &self,
         hashes: &[ChunkHash],
@@ -115,8 +115,8 @@ impl RemoteChunkStore {
         Ok(())
     }
 
-    /// One streamed request for those of `part` from `done` on; moves `done` along. Says whether more
-    /// is wanted.
+    /// One streamed request for those of `part` from `done` on; moves `done` along. Says whether
+    /// more is wanted.
     async fn transfer(
         &self,
         live: &Live,
@@ -158,8 +158,9 @@ impl RemoteChunkStore {
         Ok(true)
     }
 
-    /// Asks for what is under `want` and not under `have`: the signed commits, then chunks that a peer
-    /// with all under `have` lacks. One request for what would else be one for each level of a tree.
+    /// Asks for what is under `want` and not under `have`: the signed commits, then chunks that a
+    /// peer with all under `have` lacks. One request for what would else be one for each level of a
+    /// tree.
     pub async fn difference(
         &self,
         want: &[CommitHash],

@@ -55,8 +55,8 @@ impl tower_service::Service<http::Uri> for Opener {
     }
 }
 
-/// A channel on a stream of its own, which is opened at the first call. What arrives on it is counted
-/// in `received`. Needs a tokio runtime.
+/// A channel on a stream of its own, which is opened at the first call. What arrives on it is
+/// counted in `received`. Needs a tokio runtime.
 pub(crate) fn channel(connection: Connection, caller: Caller, received: Received) -> Channel {
     // The address is never resolved; it only fills a header.
     Endpoint::from_static("http://peer")
@@ -92,8 +92,8 @@ impl From<WireError> for Failed {
 }
 
 impl From<Status> for Failed {
-    /// Tells a broken connection from an answer. What broke on this side has a cause in this process;
-    /// what the peer said does not.
+    /// Tells a broken connection from an answer. What broke on this side has a cause in this
+    /// process; what the peer said does not.
     fn from(status: Status) -> Self {
         let local = status.source().is_some();
         match status.code() {
@@ -120,12 +120,12 @@ fn text(status: &Status) -> String {
     format!("{}: {cause}", status.message()).chars().take(300).collect()
 }
 
-/// The calls to one peer. Cheap to make and to clone; holds no connection: each call uses the one that
-/// the peer has at that moment.
+/// The calls to one peer. Cheap to make and to clone; holds no connection: each call uses the one
+/// that the peer has at that moment.
 ///
 /// All calls may be repeated without harm, and a call whose connection was replaced under it (the
-/// peer restarted, or both sides had dialled) is repeated once on the new one. Dropping a call's future
-/// cancels it; the peer may or may not have acted on it.
+/// peer restarted, or both sides had dialled) is repeated once on the new one. Dropping a call's
+/// future cancels it; the peer may or may not have acted on it.
 ///
 /// # Errors
 ///
@@ -142,8 +142,8 @@ impl PeerLink {
         self.peer
     }
 
-    /// Greets the peer and returns its own greeting, which the caller must compare with its own: the
-    /// peer compared too, but its word alone is not enough.
+    /// Greets the peer and returns its own greeting, which the caller must compare with its own:
+    /// the peer compared too, but its word alone is not enough.
     pub async fn hello(&self, hello: &Hello) -> Result<Hello, CallError> {
         let message = &sized(wire::hello_to(hello))?;
         self.attempts(|live| async move {
@@ -229,8 +229,8 @@ impl PeerLink {
         .await
     }
 
-    /// The grants the peer knows, each in its canonical encoding, at most `GRANTS_LISTED_MAX`. Nothing of
-    /// them is verified.
+    /// The grants the peer knows, each in its canonical encoding, at most `GRANTS_LISTED_MAX`.
+    /// Nothing of them is verified.
     pub async fn list_grants(&self) -> Result<Vec<Vec<u8>>, CallError> {
         self.attempts(|live| async move {
             let mut client = SyncerClient::new(self.bulk(&live))
@@ -363,8 +363,8 @@ async fn within<T>(
     }
 }
 
-/// Waits for the next message of a stream, as long as anything arrives on its channel: on a slow link
-/// one message takes longer than a dead one is waited for.
+/// Waits for the next message of a stream, as long as anything arrives on its channel: on a slow
+/// link one message takes longer than a dead one is waited for.
 pub(crate) async fn next<T>(
     stream: &mut Streaming<T>,
     received: &Received,

@@ -42,8 +42,8 @@ impl Drop for Landing {
     }
 }
 
-/// Connects to a peer; at once where it is connected. Callers of the same peer share one dial, which
-/// goes on where they go away.
+/// Connects to a peer; at once where it is connected. Callers of the same peer share one dial,
+/// which goes on where they go away.
 pub(crate) async fn connect(inner: &Arc<Inner>, peer: PeerId, addresses: &[SocketAddr]) -> Outcome {
     if inner.registry.current(&peer).is_some() {
         return Ok(());
@@ -74,8 +74,8 @@ pub(crate) async fn connect(inner: &Arc<Inner>, peer: PeerId, addresses: &[Socke
             Ok(outcome) => outcome.clone().unwrap_or(Err(DialError::Closed)),
             Err(_) => Err(DialError::Closed),
         },
-        // The peer's own connection came first. Once the two have shaken hands the dial goes on: the
-        // peer may have decided for it.
+        // The peer's own connection came first. Once the two have shaken hands the dial goes on:
+        // the peer may have decided for it.
         () = inner.registry.connected(&peer) => Ok(()),
     }
 }
@@ -151,7 +151,8 @@ async fn attempt(inner: &Arc<Inner>, peer: PeerId, addresses: &[SocketAddr]) -> 
     let connection = tokio::select! {
         biased;
         connection = handshake(inner, peer, addresses, MEMBER_ALPN) => connection?,
-        // The peer's own connection came first. A dial that nobody answered yet could go on for long.
+        // The peer's own connection came first. A dial that nobody answered yet could go on for
+        // long.
         () = inner.registry.connected(&peer) => return Ok(()),
     };
     match greet::agree(inner, connection, false).await {

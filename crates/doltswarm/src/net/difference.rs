@@ -18,8 +18,8 @@ use super::{CallError, ChunkStoreError};
 
 /// A difference as it arrives. Dropping it ends the transfer.
 ///
-/// Nothing is read from the transport before it is asked for here, so a caller that has not verified
-/// the commits yet holds no chunk.
+/// Nothing is read from the transport before it is asked for here, so a caller that has not
+/// verified the commits yet holds no chunk.
 pub struct Difference {
     link: PeerLink,
     messages: Streaming<pb::DifferenceBatch>,
@@ -41,8 +41,8 @@ impl Difference {
         Self { link, messages, received, pieces, assembly, bytes: 0, ended: false }
     }
 
-    /// The signed commits, parents first; at most `SIGNATURES_LISTED_MAX`. Nothing of what the peer says
-    /// here is verified. To be called once, before any chunk is taken.
+    /// The signed commits, parents first; at most `SIGNATURES_LISTED_MAX`. Nothing of what the peer
+    /// says here is verified. To be called once, before any chunk is taken.
     ///
     /// # Errors
     ///
@@ -69,8 +69,8 @@ impl Difference {
     }
 
     /// The next chunk, with the hash of its bytes; `None` at the end, which comes after
-    /// `DIFFERENCE_BYTES_MAX` bytes at the latest. The peer may have left some out and sent some too
-    /// many.
+    /// `DIFFERENCE_BYTES_MAX` bytes at the latest. The peer may have left some out and sent some
+    /// too many.
     ///
     /// # Errors
     ///

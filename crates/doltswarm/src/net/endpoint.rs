@@ -151,8 +151,8 @@ impl EndpointHooks for Gate {
     }
 }
 
-/// Whether `peer` may stand at the door. A new member may come back: it may have missed the answer that
-/// took it in.
+/// Whether `peer` may stand at the door. A new member may come back: it may have missed the answer
+/// that took it in.
 pub(crate) fn door_opens(service: &dyn PeerService, peer: &PeerId) -> bool {
     service.door_open() || service.is_member(peer)
 }
@@ -204,8 +204,8 @@ pub(crate) async fn bind(config: &NetConfig, gate: Gate) -> Result<Endpoint, Bin
         .map_err(|error| BindError::Address { address: listen, reason: super::dial::chain(&error) })
 }
 
-/// Which packets leave by which socket: of each address family one socket takes whatever no other is
-/// nearer to. It comes last, because the endpoint accepts none after it.
+/// Which packets leave by which socket: of each address family one socket takes whatever no other
+/// is nearer to. It comes last, because the endpoint accepts none after it.
 fn routes(addresses: &[SocketAddr]) -> Vec<(SocketAddr, BindOpts)> {
     let mut routes = Vec::new();
     for v6 in [false, true] {

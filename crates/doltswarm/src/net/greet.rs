@@ -2,8 +2,8 @@
 //!
 //! A handshake that succeeds for the one who dials says nothing yet of whether the other side knows
 //! the key, and each side may have another connection to the same peer. So each connection begins
-//! with words on streams of one direction: the side with the greater id says [`Word::Welcome`], and the
-//! other one, which decides, says [`Word::Keep`]. Only then do both use it.
+//! with words on streams of one direction: the side with the greater id says [`Word::Welcome`], and
+//! the other one, which decides, says [`Word::Keep`]. Only then do both use it.
 
 use doltswarm_core::id::PeerId;
 use iroh::endpoint::{Connection, ConnectionError};
@@ -60,8 +60,8 @@ pub(crate) enum Parted {
     Nonsense,
 }
 
-/// Agrees with the other side on whether to keep a new connection. `inbound`: the other side dialled.
-/// The caller limits the time. Dropped halfway it leaves no connection.
+/// Agrees with the other side on whether to keep a new connection. `inbound`: the other side
+/// dialled. The caller limits the time. Dropped halfway it leaves no connection.
 pub(crate) async fn agree(
     inner: &Inner,
     connection: Connection,
@@ -79,7 +79,8 @@ pub(crate) async fn agree(
         unsaid.live = None;
         Ok(live)
     } else {
-        // The peer's own connection came while this node dialled: with this one it would be replaced.
+        // The peer's own connection came while this node dialled: with this one it would be
+        // replaced.
         if !inbound && inner.registry.current(&caller.peer).is_some() {
             CloseCode::Duplicate.close(&connection);
             return Err(Parted::Here(CloseCode::Duplicate));

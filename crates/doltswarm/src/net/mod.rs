@@ -64,7 +64,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct NetConfig {
     /// The seed of the ed25519 key, which is the node's name and address.
     pub secret_key: [u8; 32],
-    /// Where to listen. Empty: on every address of the machine, at a free port. Port 0 is a free port.
+    /// Where to listen. Empty: on every address of the machine, at a free port. Port 0 is a free
+    /// port.
     pub bind: Vec<SocketAddr>,
 }
 
@@ -144,8 +145,8 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // The tasks are aborted as their set is dropped. Peers notice by silence, unless `close` was
-        // awaited before.
+        // The tasks are aborted as their set is dropped. Peers notice by silence, unless `close`
+        // was awaited before.
         drop(self.inner.shut());
     }
 }
@@ -203,24 +204,25 @@ impl Network {
         self.inner().id
     }
 
-    /// Where others on the same machine or network can reach this node. May change as interfaces come
-    /// and go. Empty once closed.
+    /// Where others on the same machine or network can reach this node. May change as interfaces
+    /// come and go. Empty once closed.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.inner().endpoint().map(|endpoint| endpoint::addresses(&endpoint)).unwrap_or_default()
     }
 
     /// The stream of events, for one listener: `None` at the second call. A listener that lags more
-    /// than `EVENTS_BUFFERED_MAX` events behind misses some; [`Network::connected_peers`] says what is.
+    /// than `EVENTS_BUFFERED_MAX` events behind misses some; [`Network::connected_peers`] says what
+    /// is.
     pub fn take_events(&self) -> Option<mpsc::Receiver<NetEvent>> {
         self.0.events.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Connects to a peer that is or may be at one of these addresses; addresses where it was reached
-    /// before are tried too. At once where it is connected. Returns when the peer has accepted the
-    /// connection, after at most `DIAL_TIMEOUT`.
+    /// Connects to a peer that is or may be at one of these addresses; addresses where it was
+    /// reached before are tried too. At once where it is connected. Returns when the peer has
+    /// accepted the connection, after at most `DIAL_TIMEOUT`.
     ///
-    /// Calls for the same peer at the same time share one dial, that with the first call's addresses.
-    /// It goes on where the returned future is dropped.
+    /// Calls for the same peer at the same time share one dial, that with the first call's
+    /// addresses. It goes on where the returned future is dropped.
     ///
     /// # Errors
     ///
@@ -232,7 +234,8 @@ impl Network {
         dial::connect(self.inner(), peer, addresses).await
     }
 
-    /// Whether a connection to the peer is open. A lost peer is noticed after at most `IDLE_TIMEOUT`.
+    /// Whether a connection to the peer is open. A lost peer is noticed after at most
+    /// `IDLE_TIMEOUT`.
     pub fn is_connected(&self, peer: &PeerId) -> bool {
         self.inner().registry.current(peer).is_some()
     }
@@ -261,13 +264,13 @@ impl Network {
         PeerLink { inner: self.inner().clone(), peer }
     }
 
-    /// Asks a peer to be let into its swarm, with a ticket's secret. No connection stays: afterwards
-    /// the peer is dialled as any other. May be repeated where the answer got lost.
+    /// Asks a peer to be let into its swarm, with a ticket's secret. No connection stays:
+    /// afterwards the peer is dialled as any other. May be repeated where the answer got lost.
     ///
     /// # Errors
     ///
-    /// [`CallError::Dial`] with [`DialError::DoorClosed`] where the peer has no invitation open, and
-    /// [`CallError::Refused`] where the secret is not that of one.
+    /// [`CallError::Dial`] with [`DialError::DoorClosed`] where the peer has no invitation open,
+    /// and [`CallError::Refused`] where the secret is not that of one.
     pub async fn join(
         &self,
         peer: PeerId,
@@ -283,8 +286,8 @@ impl Network {
     }
 
     /// Closes all connections and the sockets, and tells the peers. Returns when nothing of the
-    /// network runs any more and no call into the node above is under way, after at most a few seconds;
-    /// the system frees the ports a moment later. Closing twice is harmless.
+    /// network runs any more and no call into the node above is under way, after at most a few
+    /// seconds; the system frees the ports a moment later. Closing twice is harmless.
     pub async fn close(&self) {
         let (endpoint, tasks) = self.inner().shut();
         if let Some(endpoint) = endpoint {

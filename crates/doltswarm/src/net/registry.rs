@@ -2,12 +2,13 @@
 //!
 //! A connection is symmetric: both sides open streams and both answer, so it does not matter who
 //! dialled. Never are two kept, because the transport sends new handshakes to a peer only along the
-//! path of the connection it has: a peer that came back at another address could not be dialled while
-//! its old connection lingers.
+//! path of the connection it has: a peer that came back at another address could not be dialled
+//! while its old connection lingers.
 //!
 //! Two that dial each other at the same moment, and peers that restart, could each keep another
-//! connection than the other. So of any two peers the one with the smaller id decides which connection
-//! they keep, and says so on it with a number that counts up; the other follows the highest number.
+//! connection than the other. So of any two peers the one with the smaller id decides which
+//! connection they keep, and says so on it with a number that counts up; the other follows the
+//! highest number.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,9 +28,9 @@ use super::io::{Caller, Received};
 /// What happens to connections, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetEvent {
-    /// A connection to a peer is there, by whichever side dialled. Where another was there already, a
-    /// [`NetEvent::Disconnected`] came first: the peer may have restarted in between. Two that dial
-    /// each other at the same moment may see a connection come, go and come before it settles.
+    /// A connection to a peer is there, by whichever side dialled. Where another was there already,
+    /// a [`NetEvent::Disconnected`] came first: the peer may have restarted in between. Two that
+    /// dial each other at the same moment may see a connection come, go and come before it settles.
     Connected {
         /// The peer.
         peer: PeerId,
@@ -46,7 +47,8 @@ pub enum NetEvent {
 /// The decision for a connection, by the peer with the smaller id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// A random number for the life of the deciding process: numbers of another life do not compare.
+    /// A random number for the life of the deciding process: numbers of another life do not
+    /// compare.
     pub(crate) life: u64,
     /// Counts up.
     pub(crate) number: u64,
@@ -145,10 +147,10 @@ impl Registry {
         }
     }
 
-    /// Decides on a connection to a peer with a greater id than this node's, and takes it in or closes
-    /// it and says with which code. One that the peer dialled replaces what is there: the peer would
-    /// not have dialled if it had a connection that works. One dialled from here does not: the peer's
-    /// own came while this node dialled.
+    /// Decides on a connection to a peer with a greater id than this node's, and takes it in or
+    /// closes it and says with which code. One that the peer dialled replaces what is there: the
+    /// peer would not have dialled if it had a connection that works. One dialled from here does
+    /// not: the peer's own came while this node dialled.
     pub(crate) fn decide(
         &self,
         connection: Connection,

@@ -72,8 +72,9 @@ pub(crate) fn door(service: DoorService) -> (Intake, impl Future<Output = ()> + 
     (intake, finish(run))
 }
 
-/// What holds for every stream. There are no pings: whether the other side lives is for the connection
-/// below to find out, and a ping in a stream waits behind what the stream carries. `timeout` is how long a call may take until its answer begins.
+/// What holds for every stream. There are no pings: whether the other side lives is for the
+/// connection below to find out, and a ping in a stream waits behind what the stream carries.
+/// `timeout` is how long a call may take until its answer begins.
 fn limited(timeout: std::time::Duration) -> Server {
     Server::builder()
         .max_concurrent_streams(CALLS_PER_STREAM_MAX)

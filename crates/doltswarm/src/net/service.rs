@@ -60,12 +60,12 @@ pub struct JoinAnswer {
 /// the limits of `doltswarm_core::limits`.
 ///
 /// A returned future is dropped where the caller goes away or takes longer than the call's timeout,
-/// so whatever it does must be sound when cut off at an await. Calls of one peer run at the same time
-/// and may arrive in any order.
+/// so whatever it does must be sound when cut off at an await. Calls of one peer run at the same
+/// time and may arrive in any order.
 pub trait PeerService: Send + Sync + 'static {
     /// The first call on a connection: compares `hello` with this node's own and answers with it.
-    /// A difference in anything but the engine's version is [`Refusal::Mismatch`]. `observed` is where
-    /// the caller's packets come from.
+    /// A difference in anything but the engine's version is [`Refusal::Mismatch`]. `observed` is
+    /// where the caller's packets come from.
     fn hello(
         &self,
         from: PeerId,
@@ -99,22 +99,24 @@ pub trait PeerService: Send + Sync + 'static {
     /// The grants this node knows, each in its canonical encoding.
     fn list_grants(&self, from: PeerId) -> BoxFuture<'_, Result<Vec<Vec<u8>>, Refusal>>;
 
-    /// Turns the bearer of an open invitation's secret into a member. `from` is not one yet. A secret
-    /// that opens nothing is [`Refusal::NotAllowed`]. May be asked twice by the same peer where the
-    /// first answer got lost: that must give the same answer.
+    /// Turns the bearer of an open invitation's secret into a member. `from` is not one yet. A
+    /// secret that opens nothing is [`Refusal::NotAllowed`]. May be asked twice by the same peer
+    /// where the first answer got lost: that must give the same answer.
     fn join(&self, from: PeerId, ask: JoinAsk) -> BoxFuture<'_, Result<JoinAnswer, Refusal>>;
 
-    /// The first of the chunks, in the order asked, `None` where absent: one at least, and no further
-    /// ones once they have `CHUNK_MESSAGE_BYTES` together, so that few large ones are in memory. The
-    /// network asks for at most `CHUNKS_READ_AT_ONCE_MAX` at a time, and again for the rest.
+    /// The first of the chunks, in the order asked, `None` where absent: one at least, and no
+    /// further ones once they have `CHUNK_MESSAGE_BYTES` together, so that few large ones are in
+    /// memory. The network asks for at most `CHUNKS_READ_AT_ONCE_MAX` at a time, and again for the
+    /// rest.
     fn chunks(
         &self,
         from: PeerId,
         hashes: Vec<ChunkHash>,
     ) -> BoxFuture<'_, Result<Vec<Option<Bytes>>, Refusal>>;
 
-    /// Chunks under `want` that a peer with all under `have` lacks, in batches of about one message,
-    /// parents first: a help that may leave some out. The batches are made as they are taken.
+    /// Chunks under `want` that a peer with all under `have` lacks, in batches of about one
+    /// message, parents first: a help that may leave some out. The batches are made as they are
+    /// taken.
     fn difference(
         &self,
         from: PeerId,
@@ -139,7 +141,7 @@ pub trait PeerService: Send + Sync + 'static {
     /// quick and must not block.
     fn is_member(&self, peer: &PeerId) -> bool;
 
-    /// Whether any invitation is open: else a stranger gets no further than the handshake. Quick, as
-    /// [`PeerService::is_member`].
+    /// Whether any invitation is open: else a stranger gets no further than the handshake. Quick,
+    /// as [`PeerService::is_member`].
     fn door_open(&self) -> bool;
 }

@@ -9,7 +9,8 @@ pub struct NetStats {
     pub adverts_sent: u64,
     /// Well-formed adverts that came.
     pub adverts_received: u64,
-    /// Calls on the channels for transfers, repeated ones included: each is at least one round trip.
+    /// Calls on the channels for transfers, repeated ones included: each is at least one round
+    /// trip.
     pub transfer_calls: u64,
     /// Chunks that came and were what they were asked for.
     pub chunks_received: u64,

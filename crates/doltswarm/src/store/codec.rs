@@ -1,8 +1,8 @@
 //! The bytes of the store's records. Integers are little-endian, texts and lists have their length
 //! before them.
 //!
-//! Architecture Invariant: what comes from the file is hostile until a function here has checked it;
-//! nothing is allocated for a length that the bytes at hand do not bear out.
+//! Architecture Invariant: what comes from the file is hostile until a function here has checked
+//! it; nothing is allocated for a length that the bytes at hand do not bear out.
 
 use doltswarm_core::commit::UserCommit;
 use doltswarm_core::id::{CommitHash, PeerId};
@@ -86,8 +86,8 @@ fn put_text(out: &mut Vec<u8>, text: &str, max: usize, what: &str) -> Result<(),
     Ok(())
 }
 
-/// Commit: hash, number of signatures, each with its key, or without any the key that is taken for the
-/// author's; count, what it builds on; then a tag, and after 1 the merge commit it was made on.
+/// Commit: hash, number of signatures, each with its key, or without any the key that is taken for
+/// the author's; count, what it builds on; then a tag, and after 1 the merge commit it was made on.
 pub(super) fn encode_commit(
     commit: &UserCommit,
     signatures: &[SignedCommit],
@@ -152,8 +152,8 @@ pub(super) fn decode_commit(bytes: &[u8]) -> Result<Signed, StoreError> {
     Ok((rest_of_commit(hash, signer, count, reader)?, signatures))
 }
 
-/// A commit of an older format: hash, signer, signature, then as now, but that the count had 2 bytes in
-/// the first of these formats.
+/// A commit of an older format: hash, signer, signature, then as now, but that the count had 2
+/// bytes in the first of these formats.
 pub(super) fn decode_commit_before(bytes: &[u8], version: u32) -> Result<Signed, StoreError> {
     let mut reader = Reader::new("commit", bytes);
     let hash = CommitHash::from_bytes(reader.array()?);

@@ -15,8 +15,8 @@ use super::codec;
 use super::error::StoreError;
 use super::{Founding, Store};
 
-/// With their signatures, in the order of arrival, which has parents first. Hashes are random: a table
-/// by hash is written all over, so only the small one below is.
+/// With their signatures, in the order of arrival, which has parents first. Hashes are random: a
+/// table by hash is written all over, so only the small one below is.
 const COMMITS: TableDefinition<u64, &[u8]> = TableDefinition::new("commits");
 /// Where each commit is in that order.
 const COMMIT_SEQUENCE: TableDefinition<&[u8; CommitHash::BYTES], u64> =
@@ -108,8 +108,8 @@ fn not_parents_first(commit: &UserCommit, parent: &CommitHash) -> StoreError {
     ))
 }
 
-/// Joins commits with their signatures and checks what needs no file. Commits without a signature are
-/// refused, unless `may_lack` says that they may.
+/// Joins commits with their signatures and checks what needs no file. Commits without a signature
+/// are refused, unless `may_lack` says that they may.
 fn records(
     founding: &Founding,
     commits: &[UserCommit],
@@ -179,7 +179,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Corrupt`] where a record is damaged, comes twice, or builds on what is not there.
+    /// [`StoreError::Corrupt`] where a record is damaged, comes twice, or builds on what is not
+    /// there.
     pub fn restore_commits(&self) -> Result<Vec<UserCommit>, StoreError> {
         Ok(self.restore()?.0)
     }
@@ -239,8 +240,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Invalid`] if a commit builds on one that is neither there nor before it, has no
-    /// signature, or is said to be by another than the lowest key that signed it.
+    /// [`StoreError::Invalid`] if a commit builds on one that is neither there nor before it, has
+    /// no signature, or is said to be by another than the lowest key that signed it.
     pub fn add_commits(
         &self,
         commits: &[UserCommit],
@@ -250,8 +251,8 @@ impl Store {
         self.write("keep commits", |txn| write(txn, &records))
     }
 
-    /// Adds commits as [`Self::add_commits`] does, some of them without a signature: the database holds
-    /// them, and a peer has their signatures.
+    /// Adds commits as [`Self::add_commits`] does, some of them without a signature: the database
+    /// holds them, and a peer has their signatures.
     pub fn add_found_commits(
         &self,
         commits: &[UserCommit],
@@ -261,8 +262,8 @@ impl Store {
         self.write("keep commits", |txn| write(txn, &records))
     }
 
-    /// Adds verified signatures to commits that are there; of each commit those of the lowest keys stay.
-    /// Returns what changed.
+    /// Adds verified signatures to commits that are there; of each commit those of the lowest keys
+    /// stay. Returns what changed.
     pub fn add_signatures(
         &self,
         signed: &[SignedCommit],
@@ -273,9 +274,9 @@ impl Store {
         })
     }
 
-    /// Adds commits as [`Self::add_commits`] does, but lets them wait in memory: for the node's own,
-    /// which the engine holds durably, and which are signed again at start if they got no further.
-    /// They are on the disk after the next durable call or [`Self::flush`].
+    /// Adds commits as [`Self::add_commits`] does, but lets them wait in memory: for the node's
+    /// own, which the engine holds durably, and which are signed again at start if they got no
+    /// further. They are on the disk after the next durable call or [`Self::flush`].
     pub fn add_commits_relaxed(
         &self,
         commits: &[UserCommit],
@@ -303,8 +304,8 @@ impl Store {
         Ok(())
     }
 
-    /// Takes commits out again, which the database turned out not to hold. Every commit that builds on
-    /// one of them must be among them.
+    /// Takes commits out again, which the database turned out not to hold. Every commit that builds
+    /// on one of them must be among them.
     pub fn forget_commits(&self, commits: &BTreeSet<CommitHash>) -> Result<(), StoreError> {
         self.write("forget commits", |txn| {
             let mut table = txn.open_table(COMMITS).map_err(failed)?;
@@ -319,8 +320,8 @@ impl Store {
         })
     }
 
-    /// The signatures of each commit, lowest key first, in the order asked; none if the store does not
-    /// have the commit, or no signature of it.
+    /// The signatures of each commit, lowest key first, in the order asked; none if the store does
+    /// not have the commit, or no signature of it.
     pub fn signatures(&self, commits: &[CommitHash]) -> Result<Vec<Vec<SignedCommit>>, StoreError> {
         // What waits is looked at first: what is written in between is then found in the file.
         let mut found: Vec<Option<Vec<SignedCommit>>> = {

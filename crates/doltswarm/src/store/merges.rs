@@ -84,8 +84,8 @@ pub(super) fn clear(txn: &WriteTransaction) -> Result<(), StoreError> {
 }
 
 impl Store {
-    /// Remembers the commit that merging `theirs` into `ours` made. That a merge is impossible is not
-    /// remembered: a restart finds out again.
+    /// Remembers the commit that merging `theirs` into `ours` made. That a merge is impossible is
+    /// not remembered: a restart finds out again.
     ///
     /// It waits in memory for the next durable call or [`Self::flush`]: this is only a cache, and a
     /// merge that is forgotten is made again, to the same bytes.

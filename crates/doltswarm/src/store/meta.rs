@@ -120,16 +120,16 @@ impl Store {
         self.write("set the node's name", |txn| set(txn, NAME, name.as_bytes()))
     }
 
-    /// The port the node listened on last: it takes the same again, so that addresses in tickets and
-    /// in other peers' stores stay good.
+    /// The port the node listened on last: it takes the same again, so that addresses in tickets
+    /// and in other peers' stores stay good.
     pub fn listen_port(&self) -> Result<Option<u16>, StoreError> {
         let Some(bytes) = self.read(|txn| value(txn, LISTEN_PORT))? else { return Ok(None) };
         let bytes = bytes.try_into().map_err(|_| StoreError::corrupt("the port is not a port"))?;
         Ok(Some(u16::from_le_bytes(bytes)))
     }
 
-    /// Where the node listened last: it takes the same port again, and tickets made while it is down
-    /// name these. Empty before its first start.
+    /// Where the node listened last: it takes the same port again, and tickets made while it is
+    /// down name these. Empty before its first start.
     pub fn own_addresses(&self) -> Result<Vec<SocketAddr>, StoreError> {
         let bytes = self.read(|txn| value(txn, ADDRESSES))?.unwrap_or_default();
         let wrong = || StoreError::corrupt("the node's addresses are not addresses");

@@ -1,13 +1,13 @@
 //! The node's store: what a node knows beside the database, in one file, `store.redb`.
 //!
-//! What a crash leaves behind. redb writes pages beside the old ones and then flips one header, so the
-//! file is as before or as after each transaction, and every transaction here is durable when its
-//! call returns. What may wait (the node's own commits, the cache of merges) waits in memory, goes
-//! with the next transaction or with [`Store::flush`], and is derived again at start if it did not
-//! get there. So there are two cases: before, and after.
+//! What a crash leaves behind. redb writes pages beside the old ones and then flips one header, so
+//! the file is as before or as after each transaction, and every transaction here is durable when
+//! its call returns. What may wait (the node's own commits, the cache of merges) waits in memory,
+//! goes with the next transaction or with [`Store::flush`], and is derived again at start if it did
+//! not get there. So there are two cases: before, and after.
 //!
-//! A full disk makes redb refuse the open file for ever, so the next call opens it anew. What waited
-//! in memory is still there.
+//! A full disk makes redb refuse the open file for ever, so the next call opens it anew. What
+//! waited in memory is still there.
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -70,15 +70,15 @@ pub struct Store {
 struct Inner {
     dir: PathBuf,
     founding: Founding,
-    /// `None` after the file could not be opened anew, when the next call tries again, and when it is
-    /// closed.
+    /// `None` after the file could not be opened anew, when the next call tries again, and when it
+    /// is closed.
     db: RwLock<Option<Database>>,
     closed: AtomicBool,
     /// Set when redb refuses further work on the open file.
     stuck: AtomicBool,
     pending: Mutex<Pending>,
-    /// Held through a write, so that what is taken off `pending` after the commit is what was copied
-    /// from it before.
+    /// Held through a write, so that what is taken off `pending` after the commit is what was
+    /// copied from it before.
     writing: Mutex<()>,
 }
 
@@ -103,8 +103,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StoreError::AlreadyThere`] where there is one; [`StoreError::Invalid`] where `founding.swarm`
-    /// is not what its founder and founding commit give.
+    /// [`StoreError::AlreadyThere`] where there is one; [`StoreError::Invalid`] where
+    /// `founding.swarm` is not what its founder and founding commit give.
     pub fn create(dir: &Path, founding: &Founding) -> Result<Self, StoreError> {
         if founding.swarm != SwarmId::derive(&founding.founder, &founding.founding) {
             return Err(StoreError::invalid("the swarm's id does not come from its founding"));
@@ -189,8 +189,8 @@ impl Store {
         self.inner.with_db(|db| f(&begin_read(db)?))
     }
 
-    /// Runs `f` in a durable write transaction that first writes what waits in memory. Nothing of it
-    /// stays where anything fails.
+    /// Runs `f` in a durable write transaction that first writes what waits in memory. Nothing of
+    /// it stays where anything fails.
     fn write<T, E: From<StoreError>>(
         &self,
         what: &'static str,

@@ -151,8 +151,8 @@ impl Store {
         })
     }
 
-    /// Remembers that a head was rejected. The reason is cut at [`limits::REASON_BYTES_MAX`]. Beyond
-    /// [`limits::REJECTED_MAX`] the oldest is forgotten.
+    /// Remembers that a head was rejected. The reason is cut at [`limits::REASON_BYTES_MAX`].
+    /// Beyond [`limits::REJECTED_MAX`] the oldest is forgotten.
     pub fn add_rejected(&self, head: &CommitHash, reason: &str) -> Result<(), StoreError> {
         let reason = &reason[..reason.floor_char_boundary(limits::REASON_BYTES_MAX)];
         self.write("keep a rejected head", |txn| {

@@ -8,9 +8,9 @@ use super::{PeersError, SetAsideHead, Swarm};
 use crate::driver::Command;
 
 impl Swarm {
-    /// Sets a commit aside on this node, with all that builds on it: main is computed without them, also
-    /// after a restart. Other peers are not affected, and the commits are passed on as before. The
-    /// commit need not be here yet.
+    /// Sets a commit aside on this node, with all that builds on it: main is computed without them,
+    /// also after a restart. Other peers are not affected, and the commits are passed on as before.
+    /// The commit need not be here yet.
     ///
     /// # Errors
     ///
@@ -22,8 +22,8 @@ impl Swarm {
         self.command(command).await.ok_or(PeersError::Closed)?
     }
 
-    /// Releases a commit that this node set aside: it takes part in main again. Returns whether it was
-    /// set aside here.
+    /// Releases a commit that this node set aside: it takes part in main again. Returns whether it
+    /// was set aside here.
     ///
     /// # Errors
     ///

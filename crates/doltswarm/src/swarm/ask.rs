@@ -29,8 +29,8 @@ impl Swarm {
 
     /// What is going on: main, heads, what is parked or in conflict, and how the peers are.
     ///
-    /// A database that does not answer is no error: then `database_problem` says why, and what only it
-    /// knows is empty.
+    /// A database that does not answer is no error: then `database_problem` says why, and what only
+    /// it knows is empty.
     ///
     /// # Errors
     ///
@@ -243,8 +243,8 @@ impl Swarm {
         self.command(|reply| Command::RemovePeer { peer, reply }).await.ok_or(PeersError::Closed)?
     }
 
-    /// Asks one peer, or all connected ones, for their heads now, and returns when what they have is
-    /// here and folded, or cannot be had now.
+    /// Asks one peer, or all connected ones, for their heads now, and returns when what they have
+    /// is here and folded, or cannot be had now.
     ///
     /// # Errors
     ///
@@ -335,8 +335,8 @@ impl Swarm {
         }
     }
 
-    /// Asks every connected peer for its heads now and does not wait for what they bring: each answer
-    /// goes to the queue of external heads. Returns when all have answered or gone.
+    /// Asks every connected peer for its heads now and does not wait for what they bring: each
+    /// answer goes to the queue of external heads. Returns when all have answered or gone.
     ///
     /// # Errors
     ///
@@ -345,8 +345,8 @@ impl Swarm {
         self.ask_heads(None).await.map(|_| ())
     }
 
-    /// Tells every connected peer this node's heads now, whether or not they know them. Never needed
-    /// after a write, which is advertised by itself.
+    /// Tells every connected peer this node's heads now, whether or not they know them. Never
+    /// needed after a write, which is advertised by itself.
     ///
     /// # Errors
     ///

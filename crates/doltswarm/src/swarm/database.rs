@@ -116,8 +116,8 @@ impl Database {
         }
     }
 
-    /// Makes an empty one, or one of what is in the file `from`; a database that a server has is taken
-    /// over. Returns also what could not be taken of the file.
+    /// Makes an empty one, or one of what is in the file `from`; a database that a server has is
+    /// taken over. Returns also what could not be taken of the file.
     pub(super) fn create(
         &self,
         from: Option<&Path>,
@@ -165,8 +165,8 @@ impl Database {
         Ok(engine)
     }
 
-    /// Takes a database away again that [`Self::clone_from`] made, where a file's folder is not taken
-    /// away anyway.
+    /// Takes a database away again that [`Self::clone_from`] made, where a file's folder is not
+    /// taken away anyway.
     pub(super) fn discard(&self, engine: Box<dyn Engine>) {
         drop(engine);
         if let Self::Server(options) = self

@@ -16,8 +16,8 @@ use crate::engine::{EngineError, EngineResult, Statement, Transaction, Value};
 pub struct ImportOptions {
     /// The table: one that is there, which gets the rows, or a new one.
     pub table: String,
-    /// For a new table: the column that is its primary key. Without one rows are known by their values
-    /// alone.
+    /// For a new table: the column that is its primary key. Without one rows are known by their
+    /// values alone.
     pub key: Option<String>,
 }
 
@@ -26,14 +26,14 @@ impl Swarm {
     ///
     /// Nothing between two commas is NULL, `""` an empty text, and `x'…'` a blob, as
     /// `doltswarm query --format csv` writes them. Columns that the header does not name get their
-    /// default. A new table gets a column for each field of the header: of integers, of numbers or of
-    /// texts, whatever fits all records.
+    /// default. A new table gets a column for each field of the header: of integers, of numbers or
+    /// of texts, whatever fits all records.
     ///
     /// # Errors
     ///
-    /// [`ExecError::Engine`] with [`EngineError::Rejected`] if a quote is broken, a record has another
-    /// number of fields than the header, a column is not there, or a row breaks a constraint; the
-    /// message names the line. Nothing is imported then.
+    /// [`ExecError::Engine`] with [`EngineError::Rejected`] if a quote is broken, a record has
+    /// another number of fields than the header, a column is not there, or a row breaks a
+    /// constraint; the message names the line. Nothing is imported then.
     pub async fn import_csv(
         &self,
         text: String,
@@ -138,8 +138,8 @@ enum Type {
 const EXACT_DIGITS: usize = 15;
 
 impl Type {
-    /// The type of a value; `None` for NULL. A number that would not come out as it went in is a text:
-    /// 007, +1, 1e5.
+    /// The type of a value; `None` for NULL. A number that would not come out as it went in is a
+    /// text: 007, +1, 1e5.
     fn of(value: &Value) -> Option<Self> {
         let text = match value {
             Value::Null => return None,

@@ -32,8 +32,8 @@ use crate::ticket::Ticket;
 type Progress = Arc<dyn Fn(JoinProgress) + Send + Sync>;
 
 impl Swarm {
-    /// Clones the swarm that `ticket` names into `dir` and becomes a member. The database is here and
-    /// verified when this returns; the node is opened as `options.open` says.
+    /// Clones the swarm that `ticket` names into `dir` and becomes a member. The database is here
+    /// and verified when this returns; the node is opened as `options.open` says.
     ///
     /// A join that was interrupted goes on where it was when it is called again with the same
     /// directory; the ticket is not used up twice.
@@ -192,8 +192,8 @@ impl Join<'_> {
         })
     }
 
-    /// The ticket's swarm id vouches for the founder and the founding commit, and the founder's key for
-    /// the grants.
+    /// The ticket's swarm id vouches for the founder and the founding commit, and the founder's key
+    /// for the grants.
     fn check_answer(&self, answer: &JoinAnswer) -> Result<(Founding, Membership), JoinError> {
         let misbehaved = |text: &str| JoinError::PeerMisbehaved(text.to_owned());
         if SwarmId::derive(&answer.founder, &answer.founding) != self.ticket.swarm {
@@ -262,8 +262,8 @@ impl Join<'_> {
         Ok(staging)
     }
 
-    /// Lets the engine clone from the staged chunks, checks that every user commit carries a verified
-    /// signature, and puts the node in place.
+    /// Lets the engine clone from the staged chunks, checks that every user commit carries a
+    /// verified signature, and puts the node in place.
     async fn store(
         &self,
         founding: Founding,

@@ -18,8 +18,8 @@ pub struct LintFinding {
     pub table: String,
     /// The column, index or trigger; null if it is the table itself.
     pub subject: Option<String>,
-    /// What kind of trouble, in one word: `counted_key`, `no_key`, `unique`, `default`, `large_rows` or
-    /// `trigger`.
+    /// What kind of trouble, in one word: `counted_key`, `no_key`, `unique`, `default`,
+    /// `large_rows` or `trigger`.
     pub rule: &'static str,
     /// What will happen.
     pub problem: String,
@@ -29,8 +29,8 @@ pub struct LintFinding {
 
 impl Swarm {
     /// Looks at main for what will hurt when several peers write: keys that each peer counts up by
-    /// itself, tables without a key, columns that have to be unique, defaults that are not literals,
-    /// rows above a megabyte, triggers. Sorted by table.
+    /// itself, tables without a key, columns that have to be unique, defaults that are not
+    /// literals, rows above a megabyte, triggers. Sorted by table.
     ///
     /// Looks at every row, for the size. On the engine Dolt, rows and triggers are not looked at.
     ///

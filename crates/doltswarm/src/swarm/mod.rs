@@ -66,8 +66,8 @@ use crate::net::{NetStats, Network};
 ///
 /// Cloning is cheap; all clones are the same node. Every method may be called from any task at any
 /// time. Dropping the future of a call never leaves anything half done: a write or a query that is
-/// under way is cancelled, and a write that was committed by then stays. The node stops when [`Swarm::close`] is called or the last clone is
-/// dropped.
+/// under way is cancelled, and a write that was committed by then stays. The node stops when
+/// [`Swarm::close`] is called or the last clone is dropped.
 #[derive(Clone)]
 pub struct Swarm {
     inner: Arc<Inner>,
@@ -149,9 +149,9 @@ impl Swarm {
         &self.inner.dir
     }
 
-    /// What [`Swarm::init`] could not take of the plain SQLite database that it was given, each with the
-    /// reason: views, triggers, indexes and virtual tables that the engine does not take. Empty in
-    /// any other case.
+    /// What [`Swarm::init`] could not take of the plain SQLite database that it was given, each
+    /// with the reason: views, triggers, indexes and virtual tables that the engine does not take.
+    /// Empty in any other case.
     pub fn left_out(&self) -> &[String] {
         self.inner.left_out.get().map(Vec::as_slice).unwrap_or_default()
     }
@@ -161,20 +161,20 @@ impl Swarm {
         self.inner.network.as_ref().map(Network::addresses).unwrap_or_default()
     }
 
-    /// What this node's network did since the node was opened; all zero without a network. Each count
-    /// is exact, but they are not taken at one instant.
+    /// What this node's network did since the node was opened; all zero without a network. Each
+    /// count is exact, but they are not taken at one instant.
     pub fn net_stats(&self) -> NetStats {
         self.inner.network.as_ref().map(Network::stats).unwrap_or_default()
     }
 
     /// Drops from the database what no branch or tag reaches, such as merges that newer heads made
-    /// superfluous. Writes and moves of main wait meanwhile; reads go on. The node does this by itself
-    /// when the database has more than doubled.
+    /// superfluous. Writes and moves of main wait meanwhile; reads go on. The node does this by
+    /// itself when the database has more than doubled.
     ///
     /// # Errors
     ///
-    /// [`ExecError::Engine`] where a pull or a fold is under way, another program writes, or the disk
-    /// is full. The database is then as it was.
+    /// [`ExecError::Engine`] where a pull or a fold is under way, another program writes, or the
+    /// disk is full. The database is then as it was.
     pub async fn collect_garbage(&self) -> Result<(), ExecError> {
         let (reply, collected) = oneshot::channel();
         let command = Command::CollectGarbage { reply };
@@ -275,7 +275,8 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// [`ExecError::Engine`] if another program writes to the database; nothing is thrown away then.
+    /// [`ExecError::Engine`] if another program writes to the database; nothing is thrown away
+    /// then.
     pub async fn discard(&self) -> Result<Vec<String>, ExecError> {
         let (reply, tables) = oneshot::channel();
         let stop = Arc::new(Stop::after(EXEC_TIMEOUT));
@@ -304,8 +305,8 @@ impl Swarm {
         Ok(open::commit_meta(&shared.name, &shared.identity.peer_id(), message))
     }
 
-    /// Runs a write on the engine thread, which itself tells the driver, so that the driver hears of
-    /// commits and moves of main in the order in which they happened.
+    /// Runs a write on the engine thread, which itself tells the driver, so that the driver hears
+    /// of commits and moves of main in the order in which they happened.
     async fn write(
         &self,
         limit: Duration,
@@ -349,7 +350,8 @@ impl Swarm {
     ///
     /// # Errors
     ///
-    /// As [`Swarm::query`]; [`EngineError::Stopped`](crate::EngineError::Stopped) if the time is up.
+    /// As [`Swarm::query`]; [`EngineError::Stopped`](crate::EngineError::Stopped) if the time is
+    /// up.
     pub async fn query_within(
         &self,
         limit: Duration,
@@ -403,8 +405,8 @@ impl Swarm {
 
     /// Stops the node and waits until what is under way has ended: the running job on the database,
     /// the connections, and the node's store. Work on the database is interrupted after
-    /// [`CLOSE_GRACE`], and leaves the database as it was. Afterwards another process may open the directory.
-    /// Calls on other clones fail from then on.
+    /// [`CLOSE_GRACE`], and leaves the database as it was. Afterwards another process may open the
+    /// directory. Calls on other clones fail from then on.
     pub async fn close(self) {
         let running = self.inner.running.lock().expect("because no holder panics").take();
         let Some(Running { driver, engine_ended, lock }) = running else { return };

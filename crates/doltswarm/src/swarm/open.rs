@@ -78,13 +78,14 @@ pub(crate) fn check_name(name: &str) -> Result<(), OpenError> {
 }
 
 impl Swarm {
-    /// Founds a swarm in `dir`: makes a key, takes over or creates a database, and signs the founding
-    /// commit. The node is opened without a network.
+    /// Founds a swarm in `dir`: makes a key, takes over or creates a database, and signs the
+    /// founding commit. The node is opened without a network.
     ///
     /// # Errors
     ///
     /// [`OpenError::AlreadyANode`], [`OpenError::Server`], [`OpenError::Database`] where
-    /// `options.from` is not a database of the engine. Nothing is left in `dir` but an empty folder.
+    /// `options.from` is not a database of the engine. Nothing is left in `dir` but an empty
+    /// folder.
     pub async fn init(dir: &Path, options: InitOptions) -> Result<Self, OpenError> {
         check_name(&options.name)?;
         let layout = Layout::new(dir);
@@ -166,8 +167,8 @@ impl Swarm {
         Ok(swarm)
     }
 
-    /// Waits until main is the fold of the heads, for a bounded time: work of another program may be
-    /// in the way, which the status says.
+    /// Waits until main is the fold of the heads, for a bounded time: work of another program may
+    /// be in the way, which the status says.
     async fn settled(&self) {
         let mut rounds = self.inner.shared.rounds.subscribe();
         let settled = async {
@@ -181,8 +182,8 @@ impl Swarm {
     }
 }
 
-/// Makes the key, the database and the store. Returns what could not be taken of the database that is
-/// there.
+/// Makes the key, the database and the store. Returns what could not be taken of the database that
+/// is there.
 fn found(layout: &Layout, options: &InitOptions) -> Result<Vec<String>, OpenError> {
     let building = Layout::new(&layout.building());
     let database = Database::of(options.engine, &building, options.dolt.as_ref())?;

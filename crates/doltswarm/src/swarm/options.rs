@@ -27,7 +27,8 @@ pub struct InitOptions {
     pub name: String,
     /// The engine of the swarm, for ever.
     pub engine: EngineKind,
-    /// Where the database is, with the engine Dolt: one that exists is taken over, else it is created.
+    /// Where the database is, with the engine Dolt: one that exists is taken over, else it is
+    /// created.
     pub dolt: Option<DoltServer>,
     /// An existing database to start from, with the engine DoltLite; it is copied, never changed.
     pub from: Option<PathBuf>,
@@ -90,8 +91,8 @@ impl Default for InviteOptions {
 pub struct JoinOptions {
     /// The new member's name for people; may be empty.
     pub name: String,
-    /// Where the database is to be, where the swarm's engine is Dolt: a database that the server does
-    /// not have yet.
+    /// Where the database is to be, where the swarm's engine is Dolt: a database that the server
+    /// does not have yet.
     pub dolt: Option<DoltServer>,
     /// Where to listen while joining; empty means any port.
     pub bind: Vec<SocketAddr>,

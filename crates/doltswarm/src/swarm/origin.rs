@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::{Conflict, QueryError, Swarm};
 use crate::engine::{Engine, EngineError, EngineResult, Reader, RowChange, TableDiff, Value};
 
-/// How many commits are looked at for the one that recorded a conflict, and on each side for the one
-/// that made its version. It bounds the time of one question to a few seconds.
+/// How many commits are looked at for the one that recorded a conflict, and on each side for the
+/// one that made its version. It bounds the time of one question to a few seconds.
 const COMMITS_LOOKED_AT_MAX: usize = 2_000;
 
 /// A commit that made one version of a conflict.
@@ -39,8 +39,8 @@ pub struct ConflictOrigin {
 }
 
 impl Swarm {
-    /// Finds out who made the two versions of a conflict, from the history: the newest commit on each
-    /// side of the merge that changed the row.
+    /// Finds out who made the two versions of a conflict, from the history: the newest commit on
+    /// each side of the merge that changed the row.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ fn find(engine: &mut dyn Engine, kind: EngineKind, conflict: &Conflict) -> Engin
     Ok(Found { recorded_in, loser, winner })
 }
 
-/// The commit that has the record while none of its parents has it. Records only ever grow in number,
-/// so the way down is along the parents that have it.
+/// The commit that has the record while none of its parents has it. Records only ever grow in
+/// number, so the way down is along the parents that have it.
 fn recording(
     engine: &mut dyn Engine,
     reader: &mut dyn Reader,

@@ -37,8 +37,8 @@ pub struct Status {
     /// What keeps main from following the heads, if the engine failed several times in a row. It is
     /// tried again and again.
     pub problem: Option<FoldProblem>,
-    /// The virtual tables whose modules this program lacks, sorted by name: statements cannot use them
-    /// here, and they merge as a whole.
+    /// The virtual tables whose modules this program lacks, sorted by name: statements cannot use
+    /// them here, and they merge as a whole.
     pub missing_modules: Vec<MissingModule>,
     /// Why the database could not be asked; null where it answers. Where it could not, `state` is
     /// empty, `dirty` and `conflicts` are unknown and empty, and the rest is what the node knows by
@@ -70,7 +70,8 @@ pub struct MissingModule {
     pub module: String,
 }
 
-/// What travelled since a node was opened. Each count is exact, but they are not taken at one instant.
+/// What travelled since a node was opened. Each count is exact, but they are not taken at one
+/// instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
 pub struct Traffic {
     /// Calls made of peers to pull from them: each is at least one round trip.
@@ -103,7 +104,8 @@ pub struct DatabaseProblem {
 pub struct FoldProblem {
     /// What the engine says.
     pub reason: String,
-    /// The commits that it is about: the two sides of a merge, or where main is and where it belongs.
+    /// The commits that it is about: the two sides of a merge, or where main is and where it
+    /// belongs.
     pub commits: Vec<String>,
     /// How often in a row it failed.
     pub failures: u32,
@@ -145,8 +147,8 @@ pub struct PeerStatus {
     pub id: String,
     /// Its name; may be empty.
     pub name: String,
-    /// The version of its engine, or null where it was not heard since the node started. Where it is not
-    /// this peer's, merges may differ.
+    /// The version of its engine, or null where it was not heard since the node started. Where it
+    /// is not this peer's, merges may differ.
     pub engine_version: Option<String>,
     /// Its role in the swarm.
     pub role: String,

@@ -1,5 +1,5 @@
-//! Deciding conflicts: one ordinary signed commit puts the chosen version of each row in its place and
-//! marks the records as resolved.
+//! Deciding conflicts: one ordinary signed commit puts the chosen version of each row in its place
+//! and marks the records as resolved.
 
 pub(super) mod cell;
 mod recorded;
@@ -41,8 +41,8 @@ pub enum Keep {
     Loser,
     /// Both, if the table has room for both: its row has another key, or the table has none.
     Both,
-    /// The row as it is now (or, if it is gone, as it was in the version that lost) with these values
-    /// in these columns.
+    /// The row as it is now (or, if it is gone, as it was in the version that lost) with these
+    /// values in these columns.
     Set(Vec<(String, Value)>),
 }
 
@@ -60,8 +60,8 @@ pub struct ResolveReport {
 }
 
 impl Swarm {
-    /// Resolves conflicts in one commit, signed by this peer: puts what `keep` says in place of each
-    /// conflict's row and marks the records as resolved.
+    /// Resolves conflicts in one commit, signed by this peer: puts what `keep` says in place of
+    /// each conflict's row and marks the records as resolved.
     ///
     /// Rows that refer to each other may be among them in any order. If any of them cannot be
     /// resolved as asked, none is.
@@ -69,8 +69,8 @@ impl Swarm {
     /// # Errors
     ///
     /// [`ExecError::Engine`] with [`EngineError::Rejected`] if an id fits no open conflict or more
-    /// than one, the table or a column is gone, or the row cannot stand beside what is there now; the
-    /// message names the conflict. Else as [`Swarm::exec_and_commit`].
+    /// than one, the table or a column is gone, or the row cannot stand beside what is there now;
+    /// the message names the conflict. Else as [`Swarm::exec_and_commit`].
     pub async fn resolve_conflicts(
         &self,
         which: ConflictSelection,
@@ -95,8 +95,9 @@ impl Swarm {
 }
 
 impl Swarm {
-    /// The conflict with the values that its record names only by length and hash, read back from the
-    /// history: those of at most [`SHOWN_VALUE_BYTES_MAX`] bytes, of columns that are still there.
+    /// The conflict with the values that its record names only by length and hash, read back from
+    /// the history: those of at most [`SHOWN_VALUE_BYTES_MAX`] bytes, of columns that are still
+    /// there.
     ///
     /// # Errors
     ///

@@ -67,10 +67,10 @@ impl Revision {
 impl Swarm {
     /// Finds the commit that `name` names, and returns its whole hash as the engine writes it.
     ///
-    /// A name is `main` or `HEAD` (the tip of main), or a hash or the beginning of one with at least
-    /// [`REVISION_PREFIX_MIN`] digits; after it any number of `~N` (N times the first parent) and
-    /// `^N` (the N-th parent). If a beginning fits user commits and merge commits, it is the user
-    /// commit's.
+    /// A name is `main` or `HEAD` (the tip of main), or a hash or the beginning of one with at
+    /// least [`REVISION_PREFIX_MIN`] digits; after it any number of `~N` (N times the first parent)
+    /// and `^N` (the N-th parent). If a beginning fits user commits and merge commits, it is the
+    /// user commit's.
     ///
     /// # Errors
     ///

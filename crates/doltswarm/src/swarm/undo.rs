@@ -17,12 +17,12 @@ use crate::engine::{
 const RECORDS: &str = "swarm_conflicts";
 
 impl Swarm {
-    /// Takes back what one commit changed in rows, by a new commit: rows that it added go, rows that it
-    /// removed come back, cells that it changed get their old values. What was changed elsewhere since
-    /// stays. The commit is named as for [`Swarm::resolve_commit`].
+    /// Takes back what one commit changed in rows, by a new commit: rows that it added go, rows
+    /// that it removed come back, cells that it changed get their old values. What was changed
+    /// elsewhere since stays. The commit is named as for [`Swarm::resolve_commit`].
     ///
-    /// Triggers run as for any other write. Records of conflicts, and changes of views and triggers,
-    /// are not taken back.
+    /// Triggers run as for any other write. Records of conflicts, and changes of views and
+    /// triggers, are not taken back.
     ///
     /// # Errors
     ///
@@ -35,13 +35,14 @@ impl Swarm {
         self.write(EXEC_TIMEOUT, move |engine| revert(engine, &commit, &meta)).await
     }
 
-    /// Makes a table's rows what they were at a commit, by a new commit. A table that is gone since is
-    /// made again as it was. The commit is named as for [`Swarm::resolve_commit`].
+    /// Makes a table's rows what they were at a commit, by a new commit. A table that is gone since
+    /// is made again as it was. The commit is named as for [`Swarm::resolve_commit`].
     ///
     /// # Errors
     ///
     /// [`ExecError::Invalid`] if there is no such commit; [`ExecError::Engine`] with
-    /// [`EngineError::Rejected`] if the table was not there, or had columns that it does not have now.
+    /// [`EngineError::Rejected`] if the table was not there, or had columns that it does not have
+    /// now.
     pub async fn restore(
         &self,
         table: &str,

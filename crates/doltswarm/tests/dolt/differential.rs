@@ -1,5 +1,5 @@
-//! The same scripts on both engines: the same rows, the same conflicts. Hashes differ, and so does the
-//! wording of a reason.
+//! The same scripts on both engines: the same rows, the same conflicts. Hashes differ, and so does
+//! the wording of a reason.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! Where the nodes of this binary have their databases: on `dolt sql-server`s of this process's own.
+//! Where the nodes of this binary have their databases: on `dolt sql-server`s of this process's
+//! own.
 
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! A server that goes away in the middle of things: the node says so, waits, and goes on by itself, and
-//! nothing that was acknowledged is lost.
+//! A server that goes away in the middle of things: the node says so, waits, and goes on by itself,
+//! and nothing that was acknowledged is lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

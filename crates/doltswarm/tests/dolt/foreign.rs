@@ -1,5 +1,5 @@
-//! Other programs on the node's database, by way of MySQL: what they commit is the peer's, what they
-//! leave uncommitted is never touched.
+//! Other programs on the node's database, by way of MySQL: what they commit is the peer's, what
+//! they leave uncommitted is never touched.
 //!
 //! `DOLTSWARM_LATENCY_ROUNDS` says how many commits are timed (20).
 
@@ -211,7 +211,8 @@ async fn two_nodes_on_one_server_do_not_disturb_each_other() {
     close([x, y]).await;
 }
 
-/// Commits a row of its own after the other, without a pause, until it is stopped; returns how many.
+/// Commits a row of its own after the other, without a pause, until it is stopped; returns how
+/// many.
 fn hammer(home: &Home, writer: u32, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u32> {
     let (mut conn, stop) = (connect(home), Arc::clone(stop));
     std::thread::spawn(move || {
@@ -219,8 +220,8 @@ fn hammer(home: &Home, writer: u32, stop: &Arc<AtomicBool>) -> std::thread::Join
         while !stop.load(Ordering::Relaxed) {
             let id = writer * 1_000_000 + count;
             let insert = format!("INSERT INTO t VALUES ({id}, {count})");
-            // The first writers know transactions. What the others insert is uncommitted for a moment,
-            // and may be committed by one of them all.
+            // The first writers know transactions. What the others insert is uncommitted for a
+            // moment, and may be committed by one of them all.
             let done = match writer {
                 1 => conn
                     .query_drop("START TRANSACTION")
@@ -292,7 +293,8 @@ async fn a_node_whose_main_waits_passes_on_what_it_has() {
     close([b, c]).await;
 }
 
-/// How long a commit of a client of A takes until A has told of it, and until a client of B sees it.
+/// How long a commit of a client of A takes until A has told of it, and until a client of B sees
+/// it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_soon_a_commit_is_noticed_and_seen_elsewhere() {
     let homes = homes();

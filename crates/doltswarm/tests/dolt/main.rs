@@ -1,8 +1,8 @@
-//! Whole nodes on real Dolt servers: the tests of `tests/nodes` and `tests/hostile` again, and what only a
-//! server can do.
+//! Whole nodes on real Dolt servers: the tests of `tests/nodes` and `tests/hostile` again, and what
+//! only a server can do.
 //!
-//! Without the program `dolt` one line says so, the shared tests run on DoltLite, and the others pass
-//! without a look.
+//! Without the program `dolt` one line says so, the shared tests run on DoltLite, and the others
+//! pass without a look.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 

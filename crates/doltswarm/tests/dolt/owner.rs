@@ -66,8 +66,9 @@ async fn a_database_of_a_node_is_not_taken_by_another() {
     node.close().await;
 }
 
-/// Somebody points a node at the database of another one by its configuration. Where that one is gone
-/// for good, what the error says is what helps: the database is as good as a backup of the node's own.
+/// Somebody points a node at the database of another one by its configuration. Where that one is
+/// gone for good, what the error says is what helps: the database is as good as a backup of the
+/// node's own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_not_opened_on_the_database_of_another() {
     let Some(server) = shared() else { return };

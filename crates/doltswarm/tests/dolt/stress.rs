@@ -39,7 +39,8 @@ struct Seen {
     /// What it wrote to rows that everybody writes to.
     shared: BTreeSet<u64>,
     refused: u64,
-    /// What it did to each of its rows one by one, and what came of it: for the message of a failure.
+    /// What it did to each of its rows one by one, and what came of it: for the message of a
+    /// failure.
     trace: Vec<(u64, String)>,
 }
 
@@ -76,7 +77,8 @@ impl Writer {
         let note = format!("w{} {word}", self.number);
         let row = Some((value, note.clone()));
         match known.contains_key(&id) {
-            // Only what was there before the transaction: else the two could leave nothing to commit.
+            // Only what was there before the transaction: else the two could leave nothing to
+            // commit.
             true if self.seen.rows.contains_key(&id) && self.random(4) == 0 => {
                 (format!("DELETE FROM own WHERE id = {id}"), id, None)
             }
@@ -127,7 +129,8 @@ impl Writer {
         }
     }
 
-    /// A program that does not know transactions: a change, and later a commit of whatever is there.
+    /// A program that does not know transactions: a change, and later a commit of whatever is
+    /// there.
     fn one_by_one(&mut self) {
         let known = self.seen.rows.clone();
         let (sql, id, row) = self.change(&known);
@@ -183,7 +186,8 @@ fn dawdle(home: &Home, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
         let mut drafts = 0;
         while !stop.load(Ordering::Relaxed) {
             for sql in ["INSERT INTO draft VALUES (1)", "DELETE FROM draft"] {
-                // Others' writes are merged into the working set, and now and then one is in the way.
+                // Others' writes are merged into the working set, and now and then one is in the
+                // way.
                 while conn.query_drop(sql).is_err() {}
                 sleep(Duration::from_millis(100));
             }
@@ -235,8 +239,8 @@ async fn check(home: &Home, node: &Swarm, seen: &[Seen]) -> usize {
     let expected: Vec<String> = expected.into_values().collect();
     let id_of =
         |row: &str| -> u64 { row.split(',').next().expect("a column").parse().expect("a number") };
-    // Where two heads have several newest common ancestors, a row's last version can meet an older one
-    // as if both were new: the loser is on record, and a person can see it.
+    // Where two heads have several newest common ancestors, a row's last version can meet an older
+    // one as if both were new: the loser is on record, and a person can see it.
     let conflicts = node.conflicts(true).await.expect("conflicts");
     let on_record: BTreeSet<u64> = conflicts
         .iter()

@@ -1,7 +1,7 @@
 //! Servers of two versions in one swarm, and one that is upgraded under its node.
 //!
-//! `DOLTSWARM_DOLT_OLD` names an older program than the other tests use; without it one line says that
-//! this was skipped.
+//! `DOLTSWARM_DOLT_OLD` names an older program than the other tests use; without it one line says
+//! that this was skipped.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -180,7 +180,8 @@ async fn a_forged_merge_commit_is_no_head() {
     close([a, b]).await;
 }
 
-/// A liar, or an engine that merges differently: nobody can tell, so it is told and nothing is done.
+/// A liar, or an engine that merges differently: nobody can tell, so it is told and nothing is
+/// done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_main_of_the_same_heads_is_told() {
     let (a, b, mallory, _homes) = swarm().await;

@@ -125,11 +125,12 @@ async fn two_that_dial_each_other_at_once_end_with_one_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dial_that_was_overtaken_does_not_disturb_the_connection_that_overtook_it() {
-    // The one that decides is dialled: it would take the late dial for a sign that the peer lost what
-    // the two had.
+    // The one that decides is dialled: it would take the late dial for a sign that the peer lost
+    // what the two had.
     let (mut a, mut b) = pair().await;
     assert!(b.id < a.id, "the keys are the wrong way round");
-    // The early dial is on its way: its packets go to where nobody answers, until there is a better way.
+    // The early dial is on its way: its packets go to where nobody answers, until there is a better
+    // way.
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (net, id, address) = (a.net.clone(), b.id, silent.local_addr().unwrap());
     let early = tokio::spawn(async move { net.connect(id, &[address]).await });

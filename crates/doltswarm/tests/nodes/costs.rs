@@ -6,8 +6,8 @@ use crate::support::{close, exec, homes, in_step};
 
 const SCHEMA: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)";
 
-/// How many requests one fetch of the engine may make: it asks for its refs twice, and once for each
-/// level of a tree.
+/// How many requests one fetch of the engine may make: it asks for its refs twice, and once for
+/// each level of a tree.
 const REQUESTS_PER_FETCH_MAX: u64 = 12;
 
 fn insert(row: usize) -> String {

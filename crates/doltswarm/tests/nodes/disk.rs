@@ -1,5 +1,5 @@
-//! Whole nodes on a disk that is full: every error says so, nothing is half done, and with room again
-//! they go on by themselves.
+//! Whole nodes on a disk that is full: every error says so, nothing is half done, and with room
+//! again they go on by themselves.
 
 use doltswarm::{InitOptions, InviteOptions, JoinError, JoinOptions, Swarm};
 use tempfile::TempDir;

@@ -1,5 +1,5 @@
-//! Where the nodes of this binary have their databases: in files. The binary `dolt` runs the same tests
-//! on a server.
+//! Where the nodes of this binary have their databases: in files. The binary `dolt` runs the same
+//! tests on a server.
 
 use doltswarm::DoltServer;
 

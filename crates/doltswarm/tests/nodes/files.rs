@@ -1,4 +1,5 @@
-//! A node whose database is a file that is not what the node left behind: it says so, or mends itself.
+//! A node whose database is a file that is not what the node left behind: it says so, or mends
+//! itself.
 
 use std::fs;
 
@@ -52,8 +53,8 @@ async fn authors(node: &Swarm) -> Vec<(String, Option<String>)> {
     log.into_iter().map(|entry| (entry.commit, entry.signer)).collect()
 }
 
-/// How many signatures the store of a closed node has of these commits, and whether its own key is among
-/// them.
+/// How many signatures the store of a closed node has of these commits, and whether its own key is
+/// among them.
 fn signatures_of(home: &Home, commits: &[String]) -> Vec<(usize, bool)> {
     let (store, me) =
         (Store::open(&home.path).expect("the store"), Identity::load(&home.path).expect("the key"));

@@ -1,5 +1,5 @@
-//! Another program on the same database: what it commits is the peer's, what it leaves uncommitted is
-//! never touched.
+//! Another program on the same database: what it commits is the peer's, what it leaves uncommitted
+//! is never touched.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -34,7 +34,8 @@ async fn a_second_admins_many_grants_survive_restarts_and_travel() {
         a.members().await.expect("members").len() == COUNT + 2
     })
     .await;
-    // A newcomer gets those that are not in the answer to its ticket, and what their writers signed.
+    // A newcomer gets those that are not in the answer to its ticket, and what their writers
+    // signed.
     exec(&b, "INSERT INTO t VALUES (1)").await;
     let c = homes[2].join(&b, "c").await;
     assert_eq!(c.members().await.expect("members").len(), COUNT + 3);

@@ -10,8 +10,8 @@ use doltswarm::store::Store;
 
 use crate::support::{Home, close, exec, homes, in_step, rows};
 
-/// Adds commits beside each other on main to a node that is closed: what a program leaves that puts main
-/// back after each of its commits. Returns their hashes.
+/// Adds commits beside each other on main to a node that is closed: what a program leaves that puts
+/// main back after each of its commits. Returns their hashes.
 fn crowd(home: &Home, count: usize) -> Vec<CommitHash> {
     let connection = Connection::open(home.path.join("database.db")).expect("the database opens");
     let one = |sql: &str| -> CommitHash {

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::engine::{self, Database};
 
-/// How long anything may take before a test gives up. Generous: a test machine is busy, and servers of
-/// many tests run on it at once.
+/// How long anything may take before a test gives up. Generous: a test machine is busy, and servers
+/// of many tests run on it at once.
 pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// A node's directory, which outlives the node, and where its database is.

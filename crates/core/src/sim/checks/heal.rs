@@ -11,7 +11,8 @@ use crate::node::neighbours::View;
 /// How long a healed swarm may take until all are in step, in simulated time.
 pub const HEAL_LIMIT: Duration = Duration::from_secs(120);
 
-/// Ends all faults, runs until all nodes are in step, and checks everything. Returns how long it took.
+/// Ends all faults, runs until all nodes are in step, and checks everything. Returns how long it
+/// took.
 pub fn check_after_heal(world: &mut World) -> Duration {
     world.heal();
     let begin = world.now();
@@ -99,7 +100,8 @@ fn check_nothing_lost(world: &mut World) {
     }
 }
 
-/// **No storms**: adverts are bounded by the changes of heads, the links that came up and what failed.
+/// **No storms**: adverts are bounded by the changes of heads, the links that came up and what
+/// failed.
 fn check_adverts(world: &mut World) {
     if world.options.has(Fault::Adversary) {
         return;

@@ -1,7 +1,7 @@
 //! What must hold of the content of a merge: what its sides changed is in it, or is recorded.
 //!
-//! Nothing here knows how the model merges. A side's changes are what it has and the base has not; a
-//! record counts if it is of this merge, and has the version that the side made.
+//! Nothing here knows how the model merges. A side's changes are what it has and the base has not;
+//! a record counts if it is of this merge, and has the version that the side made.
 
 use std::collections::BTreeSet;
 
@@ -24,9 +24,9 @@ struct View<'a> {
 }
 
 /// **Nothing lost**: what a side changed in a definition, a row or a cell is in the merge, or that
-/// version is recorded. **Nothing back**: if a side knows all that the other did to a row, its version
-/// stands, or the row is recorded. **Bounded work**: a merge records and rewrites only rows that a side
-/// changed.
+/// version is recorded. **Nothing back**: if a side knows all that the other did to a row, its
+/// version stands, or the row is recorded. **Bounded work**: a merge records and rewrites only rows
+/// that a side changed.
 pub(super) fn kept(store: &Store, merged: &Commit) -> Verdict {
     let Some((ours, theirs)) = merged.info.as_merge() else { return Ok(()) };
     let sides = [store.get(&ours), store.get(&theirs)];
@@ -184,8 +184,8 @@ impl View<'_> {
         })
     }
 
-    /// Whether two versions of a row are the same in the columns that both the side's and the merge's
-    /// definition have, but for what a default put there.
+    /// Whether two versions of a row are the same in the columns that both the side's and the
+    /// merge's definition have, but for what a default put there.
     fn is_alike(&self, (name, key): Place, wanted: Option<&Row>, now: Option<&Row>) -> bool {
         let (Some(wanted), Some(now)) = (wanted, now) else { return wanted == now };
         let [base, side, merged] =

@@ -1,9 +1,9 @@
 //! What must hold: after every single thing that happens, and once everything has healed.
 //!
 //! To add a rule about one machine, write a function in [`rules`], call it from
-//! [`World::check_touched`] (after everything that happens to a node), `check_merge`, `check_move` or
-//! `check_event`, and from the [exhaustive search](super::exhaustive). One about the end of a run goes
-//! into [`heal`].
+//! [`World::check_touched`] (after everything that happens to a node), `check_merge`, `check_move`
+//! or `check_event`, and from the [exhaustive search](super::exhaustive). One about the end of a
+//! run goes into [`heal`].
 
 pub mod heal;
 mod kept;

@@ -71,8 +71,9 @@ pub(in crate::sim) fn nothing_parks(machine: &Machine, policy: ConflictPolicy) -
     Ok(())
 }
 
-/// **Nothing parks** under `settle`: every merge is possible. **No resurrection**: a merge has every
-/// conflict that a side has, resolved if a side has it resolved, and no other one is resolved.
+/// **Nothing parks** under `settle`: every merge is possible. **No resurrection**: a merge has
+/// every conflict that a side has, resolved if a side has it resolved, and no other one is
+/// resolved.
 /// **Sound**: an engine can hold it, and it breaks no rule of the schema.
 pub(in crate::sim) fn merge(
     store: &Store,

@@ -19,8 +19,8 @@ pub(super) struct Work {
 }
 
 impl World {
-    /// **Bounded work**: a process makes no merge twice, and for each set of heads at most as many as there
-    /// are heads for each commit that some of them lacks.
+    /// **Bounded work**: a process makes no merge twice, and for each set of heads at most as many
+    /// as there are heads for each commit that some of them lacks.
     pub(in crate::sim) fn check_work(&mut self, node: usize, merge: Option<&Merge>) {
         let machine = &self.machines[node];
         if !self.is_honest(node) || machine.policy() != ConflictPolicy::Settle {

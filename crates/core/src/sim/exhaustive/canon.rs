@@ -1,19 +1,21 @@
-//! What a node is, without what makes no difference: two nodes with the same digest do the same from
-//! here on, so the search looks at one of them only.
+//! What a node is, without what makes no difference: two nodes with the same digest do the same
+//! from here on, so the search looks at one of them only.
 //!
-//! A node is read through its derived `Debug`, so that a field that is added to it one day is part of
-//! the digest without anyone remembering to add it here. What is left out or replaced must be argued:
+//! A node is read through its derived `Debug`, so that a field that is added to it one day is part
+//! of the digest without anyone remembering to add it here. What is left out or replaced must be
+//! argued:
 //!
-//! - **Times** become *past*, *now* or *future*. In this search the clock of a node stands still but
-//!   when its timers fire, and then it jumps beyond every one of them (`JUMP` is longer than any delay
-//!   of `limits`). So a time in the future stays in the future until the jump and is past after
-//!   it, however far away it is; and a duration is zero, or longer than any that is compared with.
+//! - **Times** become *past*, *now* or *future*. In this search the clock of a node stands still
+//!   but when its timers fire, and then it jumps beyond every one of them (`JUMP` is longer than
+//!   any delay of `limits`). So a time in the future stays in the future until the jump and is past
+//!   after it, however far away it is; and a duration is zero, or longer than any that is compared
+//!   with.
 //! - **Operations** are named by what they are: a node has at most one advert, one question and one
 //!   pull under way to each peer, one merge and one move.
 //! - **Jitter** and counters that only stretch delays decide nothing but how far away a time is.
 //! - `main_seen` is only shown: a node decides nothing by where a peer's main was.
-//! - `last_seen` decides which peer is forgotten beyond `PEERS_MAX` of them, the order of insertion in
-//!   the memory of merges what is forgotten beyond `MERGES_REMEMBERED_MAX`: neither is reached.
+//! - `last_seen` decides which peer is forgotten beyond `PEERS_MAX` of them, the order of insertion
+//!   in the memory of merges what is forgotten beyond `MERGES_REMEMBERED_MAX`: neither is reached.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

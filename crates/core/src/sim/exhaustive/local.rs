@@ -1,4 +1,5 @@
-//! One machine in the search: the simulator's machine, with the operations that are under way on it.
+//! One machine in the search: the simulator's machine, with the operations that are under way on
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -325,8 +326,9 @@ impl Local {
 
     /// A digest of all that this machine's future depends on.
     ///
-    /// Of the engine's commits only those count that something names: main, a head, a parked branch or
-    /// the memory of merges. A commit that nothing names is made again, the same, where it is needed.
+    /// Of the engine's commits only those count that something names: main, a head, a parked branch
+    /// or the memory of merges. A commit that nothing names is made again, the same, where it is
+    /// needed.
     pub(super) fn digest(&self) -> [u8; 16] {
         let mut names = BTreeMap::new();
         for (kind, ops) in [("advert", &self.adverts), ("question", &self.questions)] {

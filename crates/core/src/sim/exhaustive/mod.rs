@@ -1,21 +1,23 @@
 //! An exhaustive search of small swarms: everything that can happen, in every order.
 //!
-//! The random runs are long and wild and miss what is rare. This search is short and complete: within
-//! the bounds of a [`Scenario`] (who commits what, how many losses, repetitions, crashes) it goes
-//! through every state that a swarm of real nodes can come to, and holds each against the rules.
+//! The random runs are long and wild and miss what is rare. This search is short and complete:
+//! within the bounds of a [`Scenario`] (who commits what, how many losses, repetitions, crashes) it
+//! goes through every state that a swarm of real nodes can come to, and holds each against the
+//! rules.
 //!
 //! What makes the states few enough, and why that leaves nothing out:
 //!
 //! - **No time.** The network mixes messages up anyway, so how long one takes is only the order in
-//!   which it arrives. Timers are a choice as well: those of a node fire when nothing is under way, or
-//!   earlier, so often as the scenario says. They all fire at once: a timer that would fire later is
-//!   one whose message takes longer.
+//!   which it arrives. Timers are a choice as well: those of a node fire when nothing is under way,
+//!   or earlier, so often as the scenario says. They all fire at once: a timer that would fire
+//!   later is one whose message takes longer.
 //! - **Equal nodes.** Two states of a node that differ in nothing that decides are one: see
 //!   `canon`.
 //! - **Steps made once.** Machines only meet through messages, so a step of one machine depends on
 //!   its state and what happens to it, and is remembered: see `swarm`.
 //!
-//! Nothing else is left out: no order of events is skipped because another one is thought to be alike.
+//! Nothing else is left out: no order of events is skipped because another one is thought to be
+//! alike.
 
 mod canon;
 mod local;

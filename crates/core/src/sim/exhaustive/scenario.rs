@@ -37,7 +37,8 @@ pub struct Scenario {
     /// How many times the timers of a node may fire while something else is under way. Once nothing
     /// is they fire as often as it takes.
     pub early_timeouts: u8,
-    /// Whether an answer takes its time; else it is there with the question. Either way it may be lost.
+    /// Whether an answer takes its time; else it is there with the question. Either way it may be
+    /// lost.
     pub slow_answers: bool,
 }
 

@@ -55,8 +55,8 @@ impl Seen {
         slot
     }
 
-    /// The number of a state, and whether it is new. That two of a billion states have one digest of
-    /// 128 bits is less likely than that the machine errs.
+    /// The number of a state, and whether it is new. That two of a billion states have one digest
+    /// of 128 bits is less likely than that the machine errs.
     fn number(&mut self, state: &[u32]) -> (u32, bool) {
         let mut hasher = blake3::Hasher::new();
         let bytes: Vec<u8> = state.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -179,8 +179,8 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    /// Where nothing is under way and all are in step and know it, nothing may be lost. Says whether
-    /// it is so.
+    /// Where nothing is under way and all are in step and know it, nothing may be lost. Says
+    /// whether it is so.
     fn check_rest(&mut self, state: &State) -> Result<bool, Failure> {
         if !self.swarm.is_at_rest(state) {
             return Ok(false);

@@ -1,8 +1,9 @@
 //! The states of a whole swarm, as small tuples of numbers.
 //!
-//! A machine that meets the same thing in the same state does the same: so each such step is made once,
-//! on the real node, and remembered. A state of the swarm is then the numbers of its machines' states,
-//! the numbers of the messages under way, and what may still go wrong; a step is a look in a table.
+//! A machine that meets the same thing in the same state does the same: so each such step is made
+//! once, on the real node, and remembered. A state of the swarm is then the numbers of its
+//! machines' states, the numbers of the messages under way, and what may still go wrong; a step is
+//! a look in a table.
 
 use std::collections::BTreeMap;
 
@@ -341,7 +342,8 @@ impl<'a> Swarm<'a> {
         Ok(())
     }
 
-    /// Links two nodes. Unless answers are slow, what they say to each other on that is heard at once.
+    /// Links two nodes. Unless answers are slow, what they say to each other on that is heard at
+    /// once.
     fn link(&mut self, next: &mut State, a: usize, b: usize) -> Result<(), Failure> {
         self.apply(next, a, Input::Linked(b))?;
         self.apply(next, b, Input::Linked(a))?;

@@ -1,8 +1,8 @@
 //! A large swarm, with real nodes and dialers and next to no engine.
 //!
-//! Commits are names. Merges are answered when [`Light::fold`] is called, because how long merging takes
-//! is measured elsewhere, and moves of main at once. What is kept is what adverts depend on: links, late
-//! and lost messages, dead peers, and the time.
+//! Commits are names. Merges are answered when [`Light::fold`] is called, because how long merging
+//! takes is measured elsewhere, and moves of main at once. What is kept is what adverts depend on:
+//! links, late and lost messages, dead peers, and the time.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -296,8 +296,8 @@ impl Light {
         self.now = end;
     }
 
-    /// Lets time pass until every living node has these commits, made since any died, or the time is
-    /// over. Says whether they have.
+    /// Lets time pass until every living node has these commits, made since any died, or the time
+    /// is over. Says whether they have.
     pub fn run_until_reached(&mut self, commits: &[CommitHash], limit: Duration) -> bool {
         let (end, living) = (self.now + limit, self.living().len());
         let reached = |light: &Self| commits.iter().all(|c| light.waves[c].reached >= living);

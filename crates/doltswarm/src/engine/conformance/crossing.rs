@@ -50,8 +50,8 @@ impl Pair {
         Crossed { common: [first, second], ours, theirs }
     }
 
-    /// Merges the two sides on both databases and moves both mains there. Returns the merge, and how
-    /// many conflicts it recorded.
+    /// Merges the two sides on both databases and moves both mains there. Returns the merge, and
+    /// how many conflicts it recorded.
     fn meet(&mut self, crossed: &Crossed) -> (CommitHash, u64) {
         let Crossed { common: [first, second], ours, theirs } = *crossed;
         let mut done = Vec::new();
@@ -139,8 +139,8 @@ pub(crate) fn both_change_a_cell_of_the_base(pair: &mut Pair) {
     assert_eq!(pair.conflicts(), json!([expected]));
 }
 
-/// What was settled on the way to the base is recorded there, and in neither side: the sides settled
-/// the same in another order. Of what the sides recorded nothing may go.
+/// What was settled on the way to the base is recorded there, and in neither side: the sides
+/// settled the same in another order. Of what the sides recorded nothing may go.
 pub(crate) fn conflicts_of_a_base_take_none_away(pair: &mut Pair) {
     let crossed = pair.crossed(
         TABLE,

@@ -1,8 +1,8 @@
 //! What every engine must do, as tests that run on two databases of one swarm.
 //!
 //! A backend makes the two databases ([`Backend::pair`]) and lists the cases with
-//! [`conformance_tests!`](crate::engine::conformance::conformance_tests), which makes a test of each.
-//! The SQL is kept to what the engines share; what only one of them has is tested beside it.
+//! [`conformance_tests!`](crate::engine::conformance::conformance_tests), which makes a test of
+//! each. The SQL is kept to what the engines share; what only one of them has is tested beside it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,8 +45,8 @@ pub(crate) trait Backend {
     /// SQL that forbids NULL in the column `a` of the table `t (id INTEGER PRIMARY KEY, a INT)`.
     fn forbid_null(&self) -> &'static str;
 
-    /// Whether a row of a table without a primary key stays the same row when it is changed. Else it
-    /// is known by its values, and a change is a row that goes and another that comes.
+    /// Whether a row of a table without a primary key stays the same row when it is changed. Else
+    /// it is known by its values, and a change is a row that goes and another that comes.
     fn rows_without_a_key_last(&self) -> bool;
 
     /// The rules of the engine's chunks.
@@ -131,8 +131,8 @@ impl Pair {
         assert_eq!(self.b.move_main(&main, commit).unwrap(), MoveOutcome::Moved);
     }
 
-    /// Runs `base` on the first database and shares it; then `ours` on the first and `theirs` on the
-    /// second; then lets both hold both.
+    /// Runs `base` on the first database and shares it; then `ours` on the first and `theirs` on
+    /// the second; then lets both hold both.
     pub(crate) fn split(&mut self, base: &str, ours: &str, theirs: &str) -> Split {
         if !base.is_empty() {
             let base = self.exec(Side::A, base);

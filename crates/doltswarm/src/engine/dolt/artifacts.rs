@@ -1,9 +1,9 @@
 //! Conflicts that other programs have committed.
 //!
-//! *Measured* on Dolt 2.2.0: when two clients change one row, and one of them lets the other's change
-//! be committed first, the server answers both with a commit, and the second one holds a conflict. What
-//! that client wrote stays behind, uncommitted. So a commit on main is looked at, and the node settles
-//! what it finds at once, as a merge would, by a commit on top.
+//! *Measured* on Dolt 2.2.0: when two clients change one row, and one of them lets the other's
+//! change be committed first, the server answers both with a commit, and the second one holds a
+//! conflict. What that client wrote stays behind, uncommitted. So a commit on main is looked at,
+//! and the node settles what it finds at once, as a merge would, by a commit on top.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,8 @@ use super::violations::BRANCH;
 use crate::engine::record::{Record, TABLE};
 use crate::engine::{CommitMeta, EngineError, EngineResult, Value};
 
-/// Settles what the commit `at` of main holds of conflicts. Returns the commit that does so; `None` if
-/// there is nothing to settle.
+/// Settles what the commit `at` of main holds of conflicts. Returns the commit that does so; `None`
+/// if there is nothing to settle.
 pub(super) fn settle(
     main: &mut Link,
     bench: &mut Session,
@@ -64,8 +64,8 @@ fn listed(link: &mut Link) -> EngineResult<[Vec<String>; 2]> {
     ])
 }
 
-/// What is to be recorded: the versions that lose. Conflicts in which both sides are the same, as those
-/// that two clients commit mostly are, lose nothing.
+/// What is to be recorded: the versions that lose. Conflicts in which both sides are the same, as
+/// those that two clients commit mostly are, lose nothing.
 fn read_records(link: &mut Link, at: &CommitHash, tables: &[String]) -> EngineResult<Vec<Record>> {
     let forms = Forms { commit: *at, tables: BTreeSet::new() };
     let mut settlement = Settlement::new(link, at, &forms);

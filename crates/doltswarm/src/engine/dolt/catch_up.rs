@@ -1,8 +1,9 @@
-//! Catch-up commits: bringing others' work into a main that other programs commit to without a pause.
+//! Catch-up commits: bringing others' work into a main that other programs commit to without a
+//! pause.
 //!
-//! A fast-forward needs a moment in which main is where the fold began. Where there is none, the server
-//! merges the fold's tip into main as it is, in one statement. Its transactions are optimistic: what
-//! others commit meanwhile is merged with it, as with any two clients.
+//! A fast-forward needs a moment in which main is where the fold began. Where there is none, the
+//! server merges the fold's tip into main as it is, in one statement. Its transactions are
+//! optimistic: what others commit meanwhile is merged with it, as with any two clients.
 
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::{DOLT_DIRTY_WAITS_MAX, DOLT_RACES_MAX};
@@ -30,17 +31,17 @@ pub(super) enum CaughtUp {
     Made(CommitHash),
     /// Main is where it is expected, or holds uncommitted work whenever it is looked at.
     Not,
-    /// The two sides changed the same, or together break a constraint: main is here, and has to be merged
-    /// with `to` first.
+    /// The two sides changed the same, or together break a constraint: main is here, and has to be
+    /// merged with `to` first.
     Disagree(CommitHash),
 }
 
-/// Makes a catch-up commit of `to` on main. When `to` is a merge of main and the fold, main may be where
-/// it is expected.
+/// Makes a catch-up commit of `to` on main. When `to` is a merge of main and the fold, main may be
+/// where it is expected.
 ///
-/// *Measured* on Dolt 2.2.0, in three runs of eight seconds, with four clients that committed as fast as
-/// they could, or one, with and without transactions: in 97 such merges none of their 4,652 commits was
-/// lost, and no uncommitted row was taken along.
+/// *Measured* on Dolt 2.2.0, in three runs of eight seconds, with four clients that committed as
+/// fast as they could, or one, with and without transactions: in 97 such merges none of their 4,652
+/// commits was lost, and no uncommitted row was taken along.
 pub(super) fn catch_up(
     link: &mut Link,
     expected: &CommitHash,
@@ -61,7 +62,8 @@ pub(super) fn catch_up(
     let mut waits = 0;
     for attempt in 0..DOLT_RACES_MAX {
         let made = attempt_on(link, to, &words, pending.as_ref());
-        // Also after the commit: else the connection goes on in a transaction, and sees nothing new.
+        // Also after the commit: else the connection goes on in a transaction, and sees nothing
+        // new.
         link.run("ROLLBACK", &[]).during("end a transaction")?;
         match made? {
             Try::Made(commit) => {
@@ -96,8 +98,8 @@ enum Try {
 
 /// A transaction that sees nothing uncommitted when it begins takes nothing uncommitted along.
 ///
-/// With `pending` what lies there is committed first, and nothing is asked between that and the merge: a
-/// program that writes without a pause leaves a moment only.
+/// With `pending` what lies there is committed first, and nothing is asked between that and the
+/// merge: a program that writes without a pause leaves a moment only.
 fn attempt_on(
     link: &mut Link,
     to: &CommitHash,

@@ -36,12 +36,13 @@ fn fault(what: impl Into<String>, mend: impl Into<String>) -> Fault {
     Fault { what: what.into(), mend: mend.into() }
 }
 
-/// Looks at the server and the database, which has to be there. An empty list means that all is well.
+/// Looks at the server and the database, which has to be there. An empty list means that all is
+/// well.
 ///
 /// # Errors
 ///
-/// [`EngineError::Unreachable`] where the server does not answer, [`EngineError::Rejected`] where it
-/// does not let the user in.
+/// [`EngineError::Unreachable`] where the server does not answer, [`EngineError::Rejected`] where
+/// it does not let the user in.
 ///
 /// # Panics
 ///
@@ -144,7 +145,8 @@ fn may_branch(link: &mut Link) -> EngineResult<Option<Fault>> {
     }
 }
 
-/// Whether the server reads and writes the node's folder, and the node what the server writes there.
+/// Whether the server reads and writes the node's folder, and the node what the server writes
+/// there.
 fn shared_folder(link: &mut Link, folder: &Path) -> EngineResult<Option<Fault>> {
     let dir = folder.join("trial");
     let spool = Spool::open(&dir)?;

@@ -1,5 +1,5 @@
-//! Reading the database's chunks: the server pushes its branches into the spool, a store of files that
-//! the node reads.
+//! Reading the database's chunks: the server pushes its branches into the spool, a store of files
+//! that the node reads.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -83,8 +83,8 @@ impl Pusher {
         Ok(())
     }
 
-    /// Whether the spool has a commit, and so all below it: chunks are asked for by hash, so it does
-    /// not matter under which name they were pushed.
+    /// Whether the spool has a commit, and so all below it: chunks are asked for by hash, so it
+    /// does not matter under which name they were pushed.
     fn holds(&mut self, hash: &str) -> EngineResult<bool> {
         let Some(commit) = commit_from_text(hash) else { return Ok(false) };
         Ok(self.spool.has_many(&[commit.into()])?.contains(&true))
@@ -102,8 +102,8 @@ fn spool_dir(folder: &Path) -> std::path::PathBuf {
     folder.join("spool")
 }
 
-/// The branches that peers may ask for: main, the fold's tip, what is parked, and what was fetched and
-/// waits for main, which may be long where another program leaves rows uncommitted.
+/// The branches that peers may ask for: main, the fold's tip, what is parked, and what was fetched
+/// and waits for main, which may be long where another program leaves rows uncommitted.
 fn branches(link: &mut Link) -> EngineResult<BTreeMap<String, String>> {
     let sql = "SELECT name, hash FROM dolt_branches";
     let rows = link.rows(sql, &[]).during("list the branches")?;
@@ -129,9 +129,9 @@ impl DoltChunks {
 }
 
 impl DoltChunks {
-    /// Asks the spool; if it lacks something, once more after the server has pushed what is new. What
-    /// the spool has does not change, so only an absence can be out of date, and only that is worth a
-    /// push.
+    /// Asks the spool; if it lacks something, once more after the server has pushed what is new.
+    /// What the spool has does not change, so only an absence can be out of date, and only that is
+    /// worth a push.
     fn ask<T>(
         &mut self,
         ask: impl Fn(&mut Spool) -> EngineResult<T>,

@@ -1,8 +1,8 @@
 //! One connection of the asynchronous MySQL client, for threads that wait.
 //!
-//! An engine's jobs run one after the other on a thread of their own, so here a statement is waited for.
-//! Each connection is driven by the thread that waits for it and by nobody else: none of this may run on a
-//! thread of an asynchronous runtime, which panics rather than stand still.
+//! An engine's jobs run one after the other on a thread of their own, so here a statement is waited
+//! for. Each connection is driven by the thread that waits for it and by nobody else: none of this
+//! may run on a thread of an asynchronous runtime, which panics rather than stand still.
 
 use std::future::Future;
 use std::time::Duration;
@@ -68,10 +68,11 @@ impl Client {
         wait(runtime, DOLT_STATEMENT_TIMEOUT, conn.ping()).is_ok()
     }
 
-    /// Runs a statement and reads its answer to the end. Where there are parameters, the server gets them
-    /// as values beside the text.
+    /// Runs a statement and reads its answer to the end. Where there are parameters, the server
+    /// gets them as values beside the text.
     ///
-    /// After [`ClientError::Silent`] the connection is in the middle of an answer, and of no more use.
+    /// After [`ClientError::Silent`] the connection is in the middle of an answer, and of no more
+    /// use.
     pub(super) fn run(
         &mut self,
         sql: &str,

@@ -57,8 +57,8 @@ fn is_unknown(error: &SqlError) -> bool {
 
 /// Describes a commit, or `None` where the database does not hold it.
 ///
-/// `dolt_commit_ancestors` cannot be asked for one merge commit: *measured* on Dolt 2.2.0, it answers
-/// that there is more than one row.
+/// `dolt_commit_ancestors` cannot be asked for one merge commit: *measured* on Dolt 2.2.0, it
+/// answers that there is more than one row.
 pub(super) fn info(link: &mut Link, commit: &CommitHash) -> EngineResult<Option<CommitInfo>> {
     if let Some(known) = link.known(commit) {
         return Ok(Some(known.clone()));
@@ -66,7 +66,8 @@ pub(super) fn info(link: &mut Link, commit: &CommitHash) -> EngineResult<Option<
     Ok(infos_under(link, commit, 1)?.into_iter().next())
 }
 
-/// Describes a commit and those below it, newest first; nothing where the database does not hold it.
+/// Describes a commit and those below it, newest first; nothing where the database does not hold
+/// it.
 pub(super) fn infos_under(
     link: &mut Link,
     commit: &CommitHash,
@@ -176,8 +177,8 @@ impl Words {
         link.rows("CALL DOLT_MERGE('--no-ff', '-m', ?, '--author', ?, ?)", &params)
     }
 
-    /// Commits all that changed on the connection's branch; `None` where nothing did and `flags` has
-    /// `--skip-empty`.
+    /// Commits all that changed on the connection's branch; `None` where nothing did and `flags`
+    /// has `--skip-empty`.
     pub(super) fn commit(
         &self,
         link: &mut Link,

@@ -22,8 +22,8 @@ pub(super) struct Counters {
     known: BTreeMap<String, bool>,
 }
 
-/// Gives tables of the connection's branch the greater counter of the two sides. Returns whether that
-/// changed anything.
+/// Gives tables of the connection's branch the greater counter of the two sides. Returns whether
+/// that changed anything.
 pub(super) fn unite<'a>(
     link: &mut Link,
     tables: impl Iterator<Item = &'a str>,

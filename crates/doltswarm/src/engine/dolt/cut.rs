@@ -1,13 +1,14 @@
 //! A move of main that the end of the server cut in two.
 //!
-//! *Measured* on Dolt 2.2.0: a fast-forward writes the commit of the branch first and its tables after.
-//! A server killed in between comes back with the new commit and the old tables, which looks as if
-//! somebody had taken back, uncommitted, all that the move brought. So each move is noted in a file
-//! before it begins, and the note goes when it has ended. Where a note is found, and main is at the new
-//! commit with exactly the old tables, staged ones too, nobody's work is in them and they are put right.
+//! *Measured* on Dolt 2.2.0: a fast-forward writes the commit of the branch first and its tables
+//! after. A server killed in between comes back with the new commit and the old tables, which looks
+//! as if somebody had taken back, uncommitted, all that the move brought. So each move is noted in
+//! a file before it begins, and the note goes when it has ended. Where a note is found, and main is
+//! at the new commit with exactly the old tables, staged ones too, nobody's work is in them and
+//! they are put right.
 //!
-//! A step down from a join commit is noted too: what another program committed on the join in that moment
-//! falls off main, and has to be found, also after the node ended in between.
+//! A step down from a join commit is noted too: what another program committed on the join in that
+//! moment falls off main, and has to be found, also after the node ended in between.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use super::steps::{Step, reached};
 use super::store::{commit_from_text, commit_text, io_failed};
 use crate::engine::{EngineError, EngineResult};
 
-/// A branch at the commit from before the move: the server tells the hash of a branch's tables only.
+/// A branch at the commit from before the move: the server tells the hash of a branch's tables
+/// only.
 const BEFORE: &str = "swarm/before";
 /// The note's file in the node's folder.
 const FILE: &str = "moving";
@@ -99,8 +101,8 @@ impl Note {
 
     /// Main has stepped down. Keeps, and returns, the commit that fell off in that moment, if any.
     ///
-    /// Its rows are main's tables still, and look like uncommitted work: as after a move forward that
-    /// was cut, from that commit to this one.
+    /// Its rows are main's tables still, and look like uncommitted work: as after a move forward
+    /// that was cut, from that commit to this one.
     pub(super) fn stepped_down(
         &mut self,
         link: &mut Link,
@@ -118,7 +120,8 @@ impl Note {
         Ok(lost)
     }
 
-    /// As [`Note::mend`]; `meanwhile` is what other programs do between the look and its consequence.
+    /// As [`Note::mend`]; `meanwhile` is what other programs do between the look and its
+    /// consequence.
     pub(super) fn mend_while(
         &mut self,
         link: &mut Link,
@@ -212,8 +215,8 @@ fn look(link: &mut Link, moving: &Move) -> EngineResult<Look> {
 
 /// Gives main the tables of its commit, and ends the transaction.
 ///
-/// No rows of others can get lost in this: what they write between the beginning of the transaction and
-/// its end is merged with it by the server, or makes it fail.
+/// No rows of others can get lost in this: what they write between the beginning of the transaction
+/// and its end is merged with it by the server, or makes it fail.
 fn put_right(link: &mut Link) -> EngineResult<()> {
     link.run("CALL DOLT_RESET('--hard')", &[]).map(|_| ()).during("put main's tables right")
 }

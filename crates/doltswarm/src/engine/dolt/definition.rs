@@ -1,8 +1,8 @@
 //! Definitions of tables, read from what `SHOW CREATE TABLE` writes.
 //!
-//! The server writes every definition in one form: a part a line, names in backticks, the same words
-//! for the same thing. So two parts mean the same when their texts are equal but for letter case
-//! outside of quotes.
+//! The server writes every definition in one form: a part a line, names in backticks, the same
+//! words for the same thing. So two parts mean the same when their texts are equal but for letter
+//! case outside of quotes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,8 @@ use crate::engine::{EngineResult, Value};
 /// What starts the value of the AUTO_INCREMENT counter behind the parentheses of a definition.
 const COUNTER: &str = "AUTO_INCREMENT=";
 
-/// Reads a table's definition as of a commit, or on the connection's branch; `None` if it is no table
-/// there.
+/// Reads a table's definition as of a commit, or on the connection's branch; `None` if it is no
+/// table there.
 pub(super) fn read(
     link: &mut Link,
     name: &str,
@@ -161,8 +161,8 @@ fn find_outside(text: &str, sign: char) -> Option<usize> {
     found
 }
 
-/// Walks over a text and shows each sign outside of quotes, with how many parentheses are open before
-/// it, for as long as `see` returns true.
+/// Walks over a text and shows each sign outside of quotes, with how many parentheses are open
+/// before it, for as long as `see` returns true.
 fn scan(text: &str, see: &mut dyn FnMut(usize, char, usize) -> bool) {
     let (mut quoted, mut depth) = (None, 0_usize);
     let mut signs = text.char_indices();

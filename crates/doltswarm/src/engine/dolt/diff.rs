@@ -25,8 +25,8 @@ pub(super) struct Summary {
 
 /// The tables that differ between two commits, sorted.
 ///
-/// *Measured* on Dolt 2.2.0: `dolt_diff_summary` leaves out a table whose primary key is another one, with
-/// no more than a warning; `dolt_schema_diff` has it.
+/// *Measured* on Dolt 2.2.0: `dolt_diff_summary` leaves out a table whose primary key is another
+/// one, with no more than a warning; `dolt_schema_diff` has it.
 pub(super) fn summaries(
     link: &mut Link,
     from: &CommitHash,

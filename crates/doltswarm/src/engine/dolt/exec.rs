@@ -1,7 +1,7 @@
 //! User commits.
 //!
-//! A statement that changes a definition commits the server's transaction, so users' statements run on
-//! a private branch that begins at main. The commit is made there, and main follows with a
+//! A statement that changes a definition commits the server's transaction, so users' statements run
+//! on a private branch that begins at main. The commit is made there, and main follows with a
 //! fast-forward, which the server refuses where main moved meanwhile. So the whole is one step:
 //! before it main has nothing of it, after it all, and uncommitted work of other programs, which
 //! lies beside main, is never taken along.

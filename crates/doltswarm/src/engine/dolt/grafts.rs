@@ -1,9 +1,9 @@
 //! Grafts: merging over a base that is not the one that the server would find.
 //!
-//! The server finds the base by itself, as the newest common ancestor. Where the swarm compares the two
-//! sides with something else, the server merges *grafts*: commits with the same tables, that have the
-//! base's graft as their only common ancestor. What this gives becomes the tables of a merge
-//! commit of the two sides themselves.
+//! The server finds the base by itself, as the newest common ancestor. Where the swarm compares the
+//! two sides with something else, the server merges *grafts*: commits with the same tables, that
+//! have the base's graft as their only common ancestor. What this gives becomes the tables of a
+//! merge commit of the two sides themselves.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -164,7 +164,8 @@ fn accepted(result: Result<Vec<Vec<Value>>, SqlError>) -> EngineResult<bool> {
     }
 }
 
-/// Writes the merge commit of the two sides with the tables of `tables`, and lets the server fetch it.
+/// Writes the merge commit of the two sides with the tables of `tables`, and lets the server fetch
+/// it.
 pub(super) fn write_offline(
     link: &mut Link,
     ways: &mut Ways<'_>,

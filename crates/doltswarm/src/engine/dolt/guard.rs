@@ -1,7 +1,7 @@
 //! What statements from outside may do, judged by their text.
 //!
-//! This is the first of two walls. A trigger or a view can hide what the text does not show, so what
-//! a transaction did is looked at again before it is committed (`exec`).
+//! This is the first of two walls. A trigger or a view can hide what the text does not show, so
+//! what a transaction did is looked at again before it is committed (`exec`).
 
 use super::lexer::{Piece, Token, split};
 use crate::engine::record;
@@ -260,7 +260,8 @@ fn refuse_tables(tokens: &[Token<'_>], database: &str) -> Option<String> {
         "UNDO",
         "SPATIAL REFERENCE",
     ];
-    // The kind of thing comes soon: CREATE OR REPLACE ALGORITHM = MERGE DEFINER = a @ b SQL SECURITY …
+    // The kind of thing comes soon: CREATE OR REPLACE ALGORITHM = MERGE DEFINER = a @ b SQL
+    // SECURITY …
     let head: Vec<_> = tokens.iter().skip(1).take(14).copied().collect();
     let kind = head.iter().position(|token| {
         ["TABLE", "TABLES", "VIEW", "INDEX", "TRIGGER", "PROCEDURE", "FUNCTION"]

@@ -19,7 +19,8 @@ pub(super) const REMOTE: &str = "swarm_inbox";
 /// collected. The server collects garbage by itself too.
 pub(super) const KEPT: &str = "swarm/in/";
 
-/// Takes `commit` and all below it from `source`. What it brings is served from then on without a push.
+/// Takes `commit` and all below it from `source`. What it brings is served from then on without a
+/// push.
 pub(super) fn ingest(
     link: &mut Link,
     inbox: &Inbox,
@@ -28,7 +29,8 @@ pub(super) fn ingest(
     commit: &CommitHash,
 ) -> EngineResult<()> {
     if info(link, commit)?.is_none() {
-        // No push may change the spool between the look at what it has and the file that completes it.
+        // No push may change the spool between the look at what it has and the file that completes
+        // it.
         let pusher = pusher.lock().unwrap_or_else(PoisonError::into_inner);
         let own = pusher.spool();
         let lacking =

@@ -42,8 +42,8 @@ pub(super) struct Piece<'a> {
     pub(super) has_hidden_code: bool,
 }
 
-/// Cuts a text at its semicolons, but not at those inside texts, comments and the bodies of triggers
-/// and procedures. Pieces with nothing but comments are left out.
+/// Cuts a text at its semicolons, but not at those inside texts, comments and the bodies of
+/// triggers and procedures. Pieces with nothing but comments are left out.
 pub(super) fn split(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut scanner = Scanner { text, at: 0, has_hidden_code: false };

@@ -129,8 +129,8 @@ impl Work<'_> {
 
     /// Settles everything, and commits.
     ///
-    /// A trigger could call the clock, and the server cannot leave triggers out. So if there are any,
-    /// the merge is committed as it is, they are dropped, and the last commit has them again.
+    /// A trigger could call the clock, and the server cannot leave triggers out. So if there are
+    /// any, the merge is committed as it is, they are dropped, and the last commit has them again.
     fn settle(&self, link: &mut Link, conflicts: &mut u64) -> Result<CommitHash, Stop> {
         refuse_schema_conflicts(link)?;
         let Merge { ours, theirs, .. } = self.merge;
@@ -184,7 +184,8 @@ impl Work<'_> {
         Ok(taken)
     }
 
-    /// Settles what the commit breaks, in passes. From the ninth pass on rows only go, so this ends.
+    /// Settles what the commit breaks, in passes. From the ninth pass on rows only go, so this
+    /// ends.
     pub(super) fn settle_violations(
         &self,
         link: &mut Link,

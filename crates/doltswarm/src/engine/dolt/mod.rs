@@ -148,8 +148,8 @@ impl Dolt {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Rejected`] where the server has a database of that name already. Where cloning
-    /// fails, no database is left.
+    /// [`EngineError::Rejected`] where the server has a database of that name already. Where
+    /// cloning fails, no database is left.
     pub fn clone_from(
         options: &DoltOptions,
         source: Arc<dyn ChunkSource>,

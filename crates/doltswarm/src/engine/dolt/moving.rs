@@ -1,8 +1,8 @@
 //! Moving main, while other programs commit to it.
 //!
-//! The one move that the server makes as a compare-and-swap is a fast-forward. So where the fold's tip
-//! does not descend from main, main goes to a *join commit*, which descends from both and has the
-//! tip's tables. `docs/dolt.md` says what follows from that.
+//! The one move that the server makes as a compare-and-swap is a fast-forward. So where the fold's
+//! tip does not descend from main, main goes to a *join commit*, which descends from both and has
+//! the tip's tables. `docs/dolt.md` says what follows from that.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -103,7 +103,8 @@ fn rescued(link: &mut Link) -> EngineResult<Vec<CommitHash>> {
 
 /// Moves main forward to a commit that descends from it.
 ///
-/// *Measured* on Dolt 2.2.0: 1,317 moves against 8,232 commits of other programs, none of them lost.
+/// *Measured* on Dolt 2.2.0: 1,317 moves against 8,232 commits of other programs, none of them
+/// lost.
 pub(super) fn follow(link: &mut Link, note: &mut Note, moving: Move) -> EngineResult<Followed> {
     note.begin(Noted::Forward(moving))?;
     let followed =
@@ -236,9 +237,10 @@ impl Mover<'_> {
     /// user commits that the tip does not have: a parked commit must not count as part of what is
     /// made on top.
     ///
-    /// The tables are the same, so nothing is reverted, and a soft reset leaves uncommitted work as it
-    /// is. It is no compare-and-swap though: a commit that another program made on the join in between
-    /// falls off. The log of the branch shows it; it is returned, and kept until the caller has it.
+    /// The tables are the same, so nothing is reverted, and a soft reset leaves uncommitted work as
+    /// it is. It is no compare-and-swap though: a commit that another program made on the join in
+    /// between falls off. The log of the branch shows it; it is returned, and kept until the caller
+    /// has it.
     fn step_down(
         &mut self,
         join: &CommitHash,

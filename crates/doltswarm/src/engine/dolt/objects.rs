@@ -1,9 +1,9 @@
-//! Views, triggers, events and procedures: keeping them out of the way of a merge, merging them object
-//! by object, and taking away those that cannot work in the merged schema.
+//! Views, triggers, events and procedures: keeping them out of the way of a merge, merging them
+//! object by object, and taking away those that cannot work in the merged schema.
 //!
-//! The server keeps their texts in tables of its own, which nobody can write to. They carry the moment
-//! at which each was made, so none may be made anew: they are only taken over from commits, and
-//! dropped.
+//! The server keeps their texts in tables of its own, which nobody can write to. They carry the
+//! moment at which each was made, so none may be made anew: they are only taken over from commits,
+//! and dropped.
 
 use doltswarm_core::id::CommitHash;
 
@@ -125,8 +125,8 @@ pub(super) fn put(link: &mut Link, from: &CommitHash) -> EngineResult<()> {
 
 /// Merges the objects that both sides changed: a commit that has those that stand.
 ///
-/// They are rows of two tables, which never change their form; so the server merges them, in commits
-/// that differ in nothing else.
+/// They are rows of two tables, which never change their form; so the server merges them, in
+/// commits that differ in nothing else.
 pub(super) fn merge(
     link: &mut Link,
     words: &Words,
@@ -199,8 +199,8 @@ fn conflicts(link: &mut Link, table: &str, name: &str, sql: &str) -> EngineResul
     Ok(rows.iter().map(read).collect())
 }
 
-/// Takes away the views and triggers that cannot work on the connection's branch, and those views that
-/// have the name of a table.
+/// Takes away the views and triggers that cannot work on the connection's branch, and those views
+/// that have the name of a table.
 pub(super) fn remove_broken(
     link: &mut Link,
     tables: &[String],

@@ -1,8 +1,9 @@
-//! Whose database it is. A node that shares one with another would take the other's commits for its own.
+//! Whose database it is. A node that shares one with another would take the other's commits for its
+//! own.
 //!
-//! A branch names the node, so it is as durable as the database, is in each copy and backup of it, and
-//! never travels to a peer. For two processes with one key there is a lock, which the server holds as long
-//! as the connection of the process lasts.
+//! A branch names the node, so it is as durable as the database, is in each copy and backup of it,
+//! and never travels to a peer. For two processes with one key there is a lock, which the server
+//! holds as long as the connection of the process lasts.
 
 use doltswarm_core::id::{CommitHash, PeerId};
 use doltswarm_core::limits::DOLT_LOCK_WAIT_SECS;

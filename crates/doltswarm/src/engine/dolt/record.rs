@@ -26,8 +26,8 @@ const CREATE: &str = "CREATE TABLE swarm_conflicts (
 ///
 /// A table that is there but was never committed is left over from a founding that was cut short.
 pub(super) fn create_table(link: &mut Link) -> EngineResult<()> {
-    // Not in the information schema: the server looks at all its databases then, and stumbles where one
-    // of them is just made or dropped.
+    // Not in the information schema: the server looks at all its databases then, and stumbles where
+    // one of them is just made or dropped.
     let tables = link.rows("SHOW TABLES", &[]).during("look for swarm_conflicts")?;
     let is_there = tables.iter().any(|row| text(row.first()).eq_ignore_ascii_case(TABLE));
     let sql = "SELECT count(*) FROM dolt_status WHERE table_name = ? AND status = 'new table'";
@@ -46,8 +46,8 @@ pub(super) fn create_table(link: &mut Link) -> EngineResult<()> {
     link.run(CREATE, &[]).map(|_| ()).during("create swarm_conflicts")
 }
 
-/// Adds `records` as open conflicts, but those that the table has already, open or resolved. Returns
-/// how many were new.
+/// Adds `records` as open conflicts, but those that the table has already, open or resolved.
+/// Returns how many were new.
 pub(super) fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Result<u64, SqlError> {
     let rows = by_id(records, base);
     let mut added = 0;
@@ -73,8 +73,8 @@ pub(super) fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Res
     Ok(added)
 }
 
-/// Unites the table of the two sides on the connection's branch: it only grows, and what is resolved
-/// on either side is resolved. A table that is gone, or has another form, is made anew.
+/// Unites the table of the two sides on the connection's branch: it only grows, and what is
+/// resolved on either side is resolved. A table that is gone, or has another form, is made anew.
 pub(super) fn unite(link: &mut Link, ours: &CommitHash, theirs: &CommitHash) -> Result<(), Stop> {
     if fill(link, &[theirs]).is_ok() {
         return Ok(());

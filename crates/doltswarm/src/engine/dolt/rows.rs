@@ -1,9 +1,9 @@
 //! Carrying ours' changed rows into a table that stands in the form of theirs.
 //!
-//! When the two sides define a table differently, the table is first brought to its merged form with
-//! theirs' rows in it. That is committed, and is called the *form* here. Then each row that ours
-//! changed is merged with it by cell. Rows are copied inside the server, so that no value makes the way
-//! through this program and back.
+//! When the two sides define a table differently, the table is first brought to its merged form
+//! with theirs' rows in it. That is committed, and is called the *form* here. Then each row that
+//! ours changed is merged with it by cell. Rows are copied inside the server, so that no value
+//! makes the way through this program and back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -202,8 +202,8 @@ impl Carrier<'_> {
         Ok(Rows { columns, rows })
     }
 
-    /// Theirs' rows in the merged form that differ from the base, by key. `None` is a row that theirs
-    /// removed.
+    /// Theirs' rows in the merged form that differ from the base, by key. `None` is a row that
+    /// theirs removed.
     fn form_rows(&self, link: &mut Link) -> EngineResult<BTreeMap<String, Option<Vec<Value>>>> {
         let changes = self.changes(link, self.form)?;
         let mut found = BTreeMap::new();
@@ -443,8 +443,8 @@ impl Carrier<'_> {
     }
 }
 
-/// Takes out of a table of theirs the rows that ours removed and theirs left as they were, before the table
-/// gets another key: they need not have one.
+/// Takes out of a table of theirs the rows that ours removed and theirs left as they were, before
+/// the table gets another key: they need not have one.
 pub(super) fn drop_removed(
     link: &mut Link,
     base: &Version,

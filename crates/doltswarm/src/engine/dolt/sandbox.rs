@@ -20,8 +20,8 @@ const PORTS: std::ops::Range<u16> = 10_240..32_768;
 const PROGRAM_VARIABLE: &str = "DOLTSWARM_DOLT";
 /// What the server is told of its user: it neither calls home nor asks for a newer version.
 const USER_CONFIG: &str = r#"{"metrics.disabled":"true","versioncheck.disabled":"true"}"#;
-/// Runs the server `$1` on the directory `$2`, and ends it when standard input does: when the process
-/// that holds the other end is gone, however it went.
+/// Runs the server `$1` on the directory `$2`, and ends it when standard input does: when the
+/// process that holds the other end is gone, however it went.
 const WATCH: &str = "\"$1\" sql-server --config \"$2/config.yaml\" >>\"$2/log\" 2>&1 </dev/null & \
                      read gone; kill -9 $!; wait $! 2>/dev/null";
 
@@ -63,8 +63,8 @@ pub enum SandboxError {
 }
 
 impl Sandbox {
-    /// Looks for the program `dolt`: what `$DOLTSWARM_DOLT` names and nothing else where that is set,
-    /// else on the path, else where Go installs it.
+    /// Looks for the program `dolt`: what `$DOLTSWARM_DOLT` names and nothing else where that is
+    /// set, else on the path, else where Go installs it.
     pub fn program() -> Option<PathBuf> {
         if let Some(named) = std::env::var_os(PROGRAM_VARIABLE) {
             return Some(PathBuf::from(named)).filter(|file| file.is_file());
@@ -75,8 +75,8 @@ impl Sandbox {
         on_path.chain(home).find(|file| file.is_file())
     }
 
-    /// Starts a server on a free port with its data in `dir`, which is made where it is missing, and
-    /// waits until it answers. Blocks for about 0.3 s.
+    /// Starts a server on a free port with its data in `dir`, which is made where it is missing,
+    /// and waits until it answers. Blocks for about 0.3 s.
     ///
     /// # Errors
     ///
@@ -145,7 +145,8 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Ends the server and starts another program on the same data and port: a newer version perhaps.
+    /// Ends the server and starts another program on the same data and port: a newer version
+    /// perhaps.
     ///
     /// # Errors
     ///
@@ -217,8 +218,8 @@ impl Sandbox {
     }
 }
 
-/// A port that nobody listens on. It is below those that the system gives to outgoing connections, so
-/// that none of these has taken it when a server that was killed comes back.
+/// A port that nobody listens on. It is below those that the system gives to outgoing connections,
+/// so that none of these has taken it when a server that was killed comes back.
 pub(super) fn free_port() -> io::Result<u16> {
     let mut last = None;
     for _ in 0..DOLT_PORTS_TRIED_MAX {

@@ -27,8 +27,8 @@ const SETTINGS: &str = "SET sql_mode = \
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Looking at main and moving it: each statement on its own. It keeps other processes from being a
-    /// node on the database too.
+    /// Looking at main and moving it: each statement on its own. It keeps other processes from
+    /// being a node on the database too.
     Node,
     /// Looking at main: each statement on its own.
     Main,
@@ -55,8 +55,8 @@ pub(super) enum SqlError {
 }
 
 /// Words of errors that go away by themselves: another program was faster, or the server, while
-/// databases come and go on it, lost sight of one for a moment. *Measured* on Dolt 2.2.0. None of them
-/// may be taken for a reason why two commits cannot be merged.
+/// databases come and go on it, lost sight of one for a moment. *Measured* on Dolt 2.2.0. None of
+/// them may be taken for a reason why two commits cannot be merged.
 const PASSING: [&str; 6] = [
     "no root value found in session",
     "could not resolve initial root for database",
@@ -188,8 +188,8 @@ impl Session {
         Self { options: options.clone(), purpose, losses: losses.clone(), link: None }
     }
 
-    /// The connection, for one task. It is never replaced in the middle of one: what was done on the
-    /// old one would be gone, and the rest would run on another branch.
+    /// The connection, for one task. It is never replaced in the middle of one: what was done on
+    /// the old one would be gone, and the rest would run on another branch.
     pub(super) fn link(&mut self) -> EngineResult<&mut Link> {
         let usable = self.link.as_mut().is_some_and(Link::is_usable);
         if !usable {
@@ -223,8 +223,8 @@ pub(super) struct Link {
     used: Instant,
     losses: Losses,
     opened_after: u64,
-    /// What the server said of commits, which never change. One may be gone since: another program can
-    /// collect garbage.
+    /// What the server said of commits, which never change. One may be gone since: another program
+    /// can collect garbage.
     infos: BTreeMap<CommitHash, CommitInfo>,
 }
 

@@ -12,8 +12,8 @@ use crate::engine::{EngineError, EngineResult, Value};
 /// Why a merge does not come about.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// It never will, because this swarm parks conflicts: the same commits give the same answer on every
-    /// peer.
+    /// It never will, because this swarm parks conflicts: the same commits give the same answer on
+    /// every peer.
     Impossible(String),
     /// The server refused a statement that merges or settles.
     Refused(String),
@@ -252,9 +252,9 @@ impl<'a> Settlement<'a> {
 
     /// Makes rows of a table what they are in theirs.
     ///
-    /// A unique index may not let one in, because a row that is not theirs' is in its way: then that
-    /// row becomes what it is in theirs too. In theirs no two rows collide, so this ends, and each
-    /// row is changed once.
+    /// A unique index may not let one in, because a row that is not theirs' is in its way: then
+    /// that row becomes what it is in theirs too. In theirs no two rows collide, so this ends, and
+    /// each row is changed once.
     pub(super) fn adopt(&mut self, table: &Table, wants: Vec<Want>) -> Result<(), Stop> {
         let mut done = BTreeSet::new();
         for want in &wants {
@@ -283,8 +283,8 @@ impl<'a> Settlement<'a> {
         Ok(())
     }
 
-    /// Removes the rows that are in the way of theirs' version of another, and returns what they are
-    /// to become. Those that are as in theirs already stay.
+    /// Removes the rows that are in the way of theirs' version of another, and returns what they
+    /// are to become. Those that are as in theirs already stay.
     fn make_way(
         &mut self,
         table: &Table,
@@ -321,8 +321,8 @@ impl<'a> Settlement<'a> {
         Ok(self.known.get(&table.name).cloned().flatten())
     }
 
-    /// The row with this key as it is in theirs: values for the table's columns, NULL for those that
-    /// theirs does not have.
+    /// The row with this key as it is in theirs: values for the table's columns, NULL for those
+    /// that theirs does not have.
     pub(super) fn row_in_theirs(
         &mut self,
         table: &Table,
@@ -400,8 +400,8 @@ pub(super) fn stuck(error: SqlError, table: &Table) -> Stop {
     refused(error, &table.name, "settle a row")
 }
 
-/// Where the columns of `dolt_conflicts_<table>` stand. They are taken by place: a user's column may
-/// have a name like one of the engine's.
+/// Where the columns of `dolt_conflicts_<table>` stand. They are taken by place: a user's column
+/// may have a name like one of the engine's.
 struct Layout {
     /// Names without their prefix, and where they begin: base, ours, theirs.
     sides: [(usize, Vec<String>); 3],
@@ -412,8 +412,8 @@ struct Layout {
 
 impl Layout {
     fn of(columns: &[String]) -> Option<Self> {
-        // from_root_ish, base…, our…, our_diff_type, their…, their_diff_type, dolt_conflict_id; then
-        // three counts for a table without a primary key.
+        // from_root_ish, base…, our…, our_diff_type, their…, their_diff_type, dolt_conflict_id;
+        // then three counts for a table without a primary key.
         let run = |from: usize, prefix: &str| {
             let names = columns.get(from..)?.iter();
             let names: Vec<String> =

@@ -1,7 +1,7 @@
 //! The steps of moving main, so that tests can stop, or let others act, at each of them.
 //!
-//! Outside of tests [`reached`] is nothing. `docs/protocol.md` says what a node that is killed at a step
-//! leaves behind, and why nothing is lost.
+//! Outside of tests [`reached`] is nothing. `docs/protocol.md` says what a node that is killed at a
+//! step leaves behind, and why nothing is lost.
 
 use crate::engine::EngineResult;
 

@@ -144,8 +144,8 @@ impl Table {
         link.run(&sql, &params).map(|_| ())
     }
 
-    /// The rows that have what a unique index allows only one row to have, and that theirs' row with
-    /// this key has too. Sorted by key; the row with the same key is left out.
+    /// The rows that have what a unique index allows only one row to have, and that theirs' row
+    /// with this key has too. Sorted by key; the row with the same key is left out.
     pub(super) fn in_the_way(
         &self,
         link: &mut Link,

@@ -1,8 +1,8 @@
 //! Settling constraint violations that a merge brings about.
 //!
 //! *Measured* on Dolt 2.2.0: what `DOLT_VERIFY_CONSTRAINTS` writes makes a commit in the same
-//! transaction fail ("dangling ref"). So the merge is committed on the private branch first, what is
-//! broken is found in a transaction that is rolled back, and what settles it amends the commit.
+//! transaction fail ("dangling ref"). So the merge is committed on the private branch first, what
+//! is broken is found in a transaction that is rolled back, and what settles it amends the commit.
 
 use std::collections::BTreeMap;
 
@@ -134,8 +134,9 @@ fn kind(word: &str) -> String {
     .to_owned()
 }
 
-/// Records the rows that the engine itself left out of the merge, because a column of theirs may not
-/// be NULL in ours or the reverse. *Measured*: they are listed as violations and are in no table.
+/// Records the rows that the engine itself left out of the merge, because a column of theirs may
+/// not be NULL in ours or the reverse. *Measured*: they are listed as violations and are in no
+/// table.
 pub(super) fn record_left_out(settlement: &mut Settlement<'_>) -> Result<(), Stop> {
     for Plan { table, violations } in plans(settlement.link)? {
         for Violation { kind, row } in violations {

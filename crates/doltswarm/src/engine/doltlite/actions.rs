@@ -73,8 +73,8 @@ impl BrokenKey {
 
 /// Does what a foreign key says about a row that breaks it. Returns whether that was possible.
 ///
-/// A parent that the base has is the same row now if it has the same primary key. If it is there, it was
-/// updated, else deleted.
+/// A parent that the base has is the same row now if it has the same primary key. If it is there,
+/// it was updated, else deleted.
 pub(super) fn act(
     settlement: &mut Settlement<'_>,
     table: &Table,

@@ -2,9 +2,9 @@
 //! say.
 //!
 //! The engine commits and merges definitions that it cannot read again, and a view or a trigger may
-//! name what is gone. A commit that becomes main with such a schema stops every node. So a throw-away
-//! connection opens it before. What it finds is a function of the schema, so a commit that changes
-//! rows alone costs the reading of two chunks.
+//! name what is gone. A commit that becomes main with such a schema stops every node. So a
+//! throw-away connection opens it before. What it finds is a function of the schema, so a commit
+//! that changes rows alone costs the reading of two chunks.
 
 use std::collections::BTreeMap;
 use std::path::Path;

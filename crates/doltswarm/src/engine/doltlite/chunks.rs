@@ -79,8 +79,8 @@ impl ChunkReader for DoltLiteChunks {
 
 /// A number that names the schema of a commit: equal for equal schemas.
 ///
-/// It is the hash of the commit's list of tables without the roots of their rows. The schema itself is
-/// the table with the lowest number, so its root counts.
+/// It is the hash of the commit's list of tables without the roots of their rows. The schema itself
+/// is the table with the lowest number, so its root counts.
 pub(super) fn schema_of(
     chunks: &mut DoltLiteChunks,
     commit: &CommitHash,
@@ -92,7 +92,8 @@ pub(super) fn schema_of(
     Ok(DoltLiteFormat.hash(&catalog))
 }
 
-/// What a commit refers to, read without a connection, which a schema that does not parse would stop.
+/// What a commit refers to, read without a connection, which a schema that does not parse would
+/// stop.
 pub(super) fn parts_of(
     chunks: &mut DoltLiteChunks,
     commit: &CommitHash,
@@ -130,8 +131,8 @@ const CATALOG_WITH_META: u8 = 0x46;
 /// The oldest version of a list of tables: entries with one text instead of three.
 const CATALOG_WITHOUT_KINDS: u8 = 0x44;
 
-/// Overwrites the roots of the rows in a list of tables. What does not read as one stays as it is, and
-/// is then another schema for each content, which costs time and nothing else.
+/// Overwrites the roots of the rows in a list of tables. What does not read as one stays as it is,
+/// and is then another schema for each content, which costs time and nothing else.
 fn blank_roots(catalog: &mut [u8]) {
     let Some(version) = catalog.first().copied() else { return };
     let texts = if version == CATALOG_WITHOUT_KINDS { 1 } else { 3 };

@@ -11,9 +11,9 @@ use crate::engine::{EngineError, EngineResult, Value, stop};
 /// How long a statement waits for another writer before it gives up as busy.
 const BUSY_MILLIS: i32 = 5_000;
 
-/// How much memory a connection keeps nodes of trees in, in KiB. The engine's own default is 64 MiB,
-/// and a node has a handful of connections and one for each query that ever ran at once; the operating
-/// system caches the file anyway.
+/// How much memory a connection keeps nodes of trees in, in KiB. The engine's own default is 64
+/// MiB, and a node has a handful of connections and one for each query that ever ran at once; the
+/// operating system caches the file anyway.
 const CACHE_KIB: u32 = 8 << 10;
 
 /// How the engine says that a schema does not parse. Damage of the file reads differently.

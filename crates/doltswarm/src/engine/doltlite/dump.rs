@@ -1,9 +1,9 @@
-//! Taking a dump as SQLite's shell and Python write it: `PRAGMA foreign_keys=OFF; BEGIN TRANSACTION; …
-//! COMMIT;`.
+//! Taking a dump as SQLite's shell and Python write it: `PRAGMA foreign_keys=OFF; BEGIN
+//! TRANSACTION; … COMMIT;`.
 //!
-//! All statements of one call are one transaction already, so the lines around the others say nothing
-//! new and are left out. A dump has its tables in any order, so foreign keys are not enforced row by
-//! row in one that switches them off, but all of them are checked at the end.
+//! All statements of one call are one transaction already, so the lines around the others say
+//! nothing new and are left out. A dump has its tables in any order, so foreign keys are not
+//! enforced row by row in one that switches them off, but all of them are checked at the end.
 
 use super::commit::{self, Transacted, Trusted};
 use super::connection::{During, text};

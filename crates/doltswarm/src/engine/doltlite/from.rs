@@ -1,4 +1,5 @@
-//! Making a database out of a file that is none of the engine's: a plain SQLite database, or a dump.
+//! Making a database out of a file that is none of the engine's: a plain SQLite database, or a
+//! dump.
 
 use std::path::Path;
 
@@ -63,8 +64,8 @@ pub(super) fn load_dump(engine: &DoltLite, from: &Path) -> EngineResult<()> {
     loaded
 }
 
-/// Copies all of the plain SQLite database at `from` into a new database; it stays uncommitted. Returns
-/// what could not be taken, each with the reason. The file is only read.
+/// Copies all of the plain SQLite database at `from` into a new database; it stays uncommitted.
+/// Returns what could not be taken, each with the reason. The file is only read.
 pub(super) fn load_sqlite(engine: &DoltLite, from: &Path) -> EngineResult<Vec<String>> {
     let named = |error: SqliteError| match error.during("read the SQLite file") {
         EngineError::Corrupt { message } => {

@@ -1,8 +1,8 @@
 //! What statements from outside may do, judged by the engine's own parser.
 //!
-//! The engine asks about everything that a statement, its triggers and its views would do, before it
-//! runs. So a version-control call hidden in a trigger is found too, and nothing has to be guessed
-//! from the text of the SQL.
+//! The engine asks about everything that a statement, its triggers and its views would do, before
+//! it runs. So a version-control call hidden in a trigger is found too, and nothing has to be
+//! guessed from the text of the SQL.
 
 use std::cell::{Cell, RefCell};
 
@@ -137,7 +137,8 @@ impl Guard {
 /// Whether a text is one ordinary change of rows, of which nothing can be refused.
 ///
 /// Installing the judge makes the engine prepare all statements of the connection anew, which costs
-/// as much as a small commit. What triggers do is judged once for each schema ([`harmless_triggers`]).
+/// as much as a small commit. What triggers do is judged once for each schema
+/// ([`harmless_triggers`]).
 pub(super) fn is_plain(sql: &str) -> bool {
     const CHANGES: [&str; 4] = ["INSERT", "UPDATE", "DELETE", "REPLACE"];
     const SUSPECT: [&str; 4] = ["dolt", "pragma", "extension", record::TABLE];

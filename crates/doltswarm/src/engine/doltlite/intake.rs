@@ -3,7 +3,8 @@
 //! The engine's own fetch holds up to 4,096 chunks in memory at once, in three copies, and writes a
 //! parent before its children: one that breaks off leaves a commit that looks present and is not
 //! whole. In this order whatever is there is whole below, at each moment; so an intake that was cut
-//! off goes on where it was, and the engine's fetch after it finds everything and only moves its ref.
+//! off goes on where it was, and the engine's fetch after it finds everything and only moves its
+//! ref.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -34,7 +35,8 @@ enum Step {
 ///
 /// # Errors
 ///
-/// [`EngineError::Failed`] where the source lacks a chunk or breaks. What was taken until then stays.
+/// [`EngineError::Failed`] where the source lacks a chunk or breaks. What was taken until then
+/// stays.
 pub(super) fn take_in(path: &Path, source: &dyn ChunkSource, root: ChunkHash) -> EngineResult<()> {
     take_in_batches(path, source, root, INTAKE_BATCH_BYTES)
 }

@@ -2,8 +2,8 @@
 //!
 //! A connection on main cannot move main away from a schema that does not parse, and its hard reset
 //! costs the square of the number of tables. So main is moved from a connection on a branch of its
-//! own: that costs the same for every main, needs nothing of what main holds, and is visible at once,
-//! as a whole.
+//! own: that costs the same for every main, needs nothing of what main holds, and is visible at
+//! once, as a whole.
 
 use std::path::Path;
 

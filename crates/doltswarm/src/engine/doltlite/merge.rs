@@ -30,8 +30,8 @@ use crate::engine::{EngineError, EngineResult, MergeOutcome, Value};
 const BRANCH: &str = "swarm/merge";
 
 /// Above this height commits are merged by way of stand-ins with a short history, because the
-/// engine's search for the merge base grows with the square of the history. So are those whose base is
-/// not the one that the engine would find.
+/// engine's search for the merge base grows with the square of the history. So are those whose base
+/// is not the one that the engine would find.
 ///
 /// The result is the same, byte for byte. The bound is one on the commits and not on this machine,
 /// so if it ever were not, it would still be the same on every peer.
@@ -75,8 +75,8 @@ impl Workbench {
         Ok(Self { path: path.to_owned(), connection, schemas, absent })
     }
 
-    /// Merges, with stand-ins where one of the two sides is higher than `bound`, or the engine would
-    /// compare them with another base.
+    /// Merges, with stand-ins where one of the two sides is higher than `bound`, or the engine
+    /// would compare them with another base.
     pub(super) fn merge(
         &self,
         history: &mut History,
@@ -119,8 +119,8 @@ impl Workbench {
         })
     }
 
-    /// The functions that the definitions of these commits may call and that nobody here has. From now
-    /// on they give NULL here.
+    /// The functions that the definitions of these commits may call and that nobody here has. From
+    /// now on they give NULL here.
     fn absent_functions(&self, commits: [&CommitHash; 3]) -> EngineResult<BTreeSet<String>> {
         let mut names = self.schemas.borrow_mut().called(&self.path, commits)?;
         let mut known = self.absent.borrow_mut();
@@ -169,8 +169,8 @@ impl Workbench {
         Ok(records)
     }
 
-    /// Runs a merge in a transaction. Under the policy `settle` every merge has a result, so what stops
-    /// one is an error of the engine; under `park` it may be a fact about the two commits.
+    /// Runs a merge in a transaction. Under the policy `settle` every merge has a result, so what
+    /// stops one is an error of the engine; under `park` it may be a fact about the two commits.
     fn attempt(
         &self,
         policy: ConflictPolicy,
@@ -181,7 +181,8 @@ impl Workbench {
             Ok(outcome) => Ok(outcome),
             Err(Stop::Engine(error)) => Err(error),
             Err(Stop::Impossible(reason)) => {
-                // An error, so that the transaction is rolled back; under `park` it is not returned.
+                // An error, so that the transaction is rolled back; under `park` it is not
+                // returned.
                 let error = EngineError::Failed { what: "merge", message: reason.clone() };
                 impossible = Some(MergeOutcome::Impossible { reason });
                 Err(error)

@@ -1,8 +1,8 @@
 //! The engine DoltLite: a SQLite fork on content-addressed trees, linked into this program.
 //!
 //! A database is one file. Three kinds of connections are open on it: one for users' statements on
-//! `main`, one that makes merges on the branch `swarm/merge`, and one for each reader. A checked-out
-//! branch belongs to a connection, so they do not disturb each other.
+//! `main`, one that makes merges on the branch `swarm/merge`, and one for each reader. A
+//! checked-out branch belongs to a connection, so they do not disturb each other.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,7 +142,8 @@ impl DoltLite {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Rejected`] where a file is there already. Where cloning fails, no file is left.
+    /// [`EngineError::Rejected`] where a file is there already. Where cloning fails, no file is
+    /// left.
     pub fn clone_from(
         path: &Path,
         source: Arc<dyn ChunkSource>,
@@ -167,16 +168,16 @@ impl DoltLite {
         })
     }
 
-    /// Creates a database at `path` from the file `from`: a copy of a DoltLite database, its uncommitted
-    /// changes included, or, as uncommitted changes, all that a plain SQLite database or a dump has.
-    /// Returns also what could not be taken of a SQLite database, each with the reason. The file is
-    /// only read; writers on it wait meanwhile.
+    /// Creates a database at `path` from the file `from`: a copy of a DoltLite database, its
+    /// uncommitted changes included, or, as uncommitted changes, all that a plain SQLite database
+    /// or a dump has. Returns also what could not be taken of a SQLite database, each with the
+    /// reason. The file is only read; writers on it wait meanwhile.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Corrupt`] if `from` is none of these or damaged, [`EngineError::Rejected`] if a
-    /// table cannot be taken or foreign keys are broken, [`EngineError::Busy`] if another program writes
-    /// to it, [`EngineError::DiskFull`]. No file is left then.
+    /// [`EngineError::Corrupt`] if `from` is none of these or damaged, [`EngineError::Rejected`] if
+    /// a table cannot be taken or foreign keys are broken, [`EngineError::Busy`] if another program
+    /// writes to it, [`EngineError::DiskFull`]. No file is left then.
     pub fn create_from(from: &Path, path: &Path) -> EngineResult<(Self, Vec<String>)> {
         let source = from::source_of(from)?;
         if source == from::Source::Own {
@@ -203,8 +204,8 @@ impl DoltLite {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Corrupt`] where `from` is not a DoltLite database, [`EngineError::Busy`] where
-    /// another program writes to it, [`EngineError::DiskFull`]. No file is left then.
+    /// [`EngineError::Corrupt`] where `from` is not a DoltLite database, [`EngineError::Busy`]
+    /// where another program writes to it, [`EngineError::DiskFull`]. No file is left then.
     pub fn copy_from(from: &Path, path: &Path) -> EngineResult<Self> {
         copy::copy(from, path)?;
         Self::open(path).inspect_err(|_| {
@@ -341,7 +342,8 @@ impl DoltLite {
         }
     }
 
-    /// The newest commit from `tip` down its first parents to `floor` with which nothing new is wrong.
+    /// The newest commit from `tip` down its first parents to `floor` with which nothing new is
+    /// wrong.
     fn newest_sound(&mut self, tip: &CommitHash, floor: &CommitHash) -> EngineResult<CommitHash> {
         let mut chunks = chunks::DoltLiteChunks::open(&self.path)?;
         let mut commit = *tip;
@@ -603,8 +605,8 @@ impl Engine for DoltLite {
     }
 
     fn check_integrity(&mut self) -> EngineResult<Option<String>> {
-        // A full-text index checks itself by what its connection remembers of it, so this one is new.
-        // Checks that call functions of other programs must not stop this one.
+        // A full-text index checks itself by what its connection remembers of it, so this one is
+        // new. Checks that call functions of other programs must not stop this one.
         let connection = open(&self.path, Purpose::Read)?;
         definitions::define_lacking(&connection)?;
         let rows = connection.rows("PRAGMA integrity_check", &[]).during("check the database")?;

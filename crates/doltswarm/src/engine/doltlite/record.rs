@@ -34,8 +34,8 @@ pub(super) fn create_table(main: &Connection) -> EngineResult<()> {
     main.batch(CREATE).during("create swarm_conflicts")
 }
 
-/// Adds `records` as open conflicts, but those that the table has already, open or resolved. Returns
-/// how many were new.
+/// Adds `records` as open conflicts, but those that the table has already, open or resolved.
+/// Returns how many were new.
 pub(super) fn add(
     connection: &Connection,
     records: &[Record],
@@ -64,8 +64,8 @@ pub(super) fn add(
 /// The columns of a record but its state.
 const CONTENT: [&str; 7] = ["id", "kind", "table_name", "row_key", "base", "loser", "winner"];
 
-/// Makes sure that the table has the form it was founded with. One that was dropped or altered is made
-/// anew, with what it held in `base`; what came after comes back with [`keep`].
+/// Makes sure that the table has the form it was founded with. One that was dropped or altered is
+/// made anew, with what it held in `base`; what came after comes back with [`keep`].
 pub(super) fn ensure_table(connection: &Connection, base: &CommitHash) -> EngineResult<()> {
     let sql = "SELECT sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE";
     let rows = connection.rows(sql, &[TABLE.into()]).during("look for swarm_conflicts")?;
@@ -81,8 +81,8 @@ pub(super) fn ensure_table(connection: &Connection, base: &CommitHash) -> Engine
     restore(connection, base).during("make swarm_conflicts anew")
 }
 
-/// The table only grows: brings back what `side` removed or rewrote of the records of `base`, and, when
-/// `takes` says so, adds those that it added and resolves those that it resolved.
+/// The table only grows: brings back what `side` removed or rewrote of the records of `base`, and,
+/// when `takes` says so, adds those that it added and resolves those that it resolved.
 pub(super) fn keep(
     connection: &Connection,
     base: &CommitHash,

@@ -24,11 +24,12 @@ pub(super) fn refused(main: &Connection) -> EngineResult<Vec<CommitHash>> {
     Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
 
-/// Moves main from `expected` to `to` if there is more on it than its commit: uncommitted work, which
-/// stays, or tables that the database ignores, which a hard reset keeps.
+/// Moves main from `expected` to `to` if there is more on it than its commit: uncommitted work,
+/// which stays, or tables that the database ignores, which a hard reset keeps.
 ///
 /// The transaction keeps other writers out between the look and the move. The engine makes a reset
-/// visible as a whole, at once, so a process killed anywhere in here leaves main before it or after.
+/// visible as a whole, at once, so a process killed anywhere in here leaves main before it or
+/// after.
 pub(super) fn move_main(
     main: &Connection,
     expected: &CommitHash,

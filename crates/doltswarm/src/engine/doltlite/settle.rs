@@ -197,9 +197,9 @@ impl<'a> Settlement<'a> {
 
     /// Makes rows of a table what they are in theirs.
     ///
-    /// A unique index may not let one in, because a row that is not theirs' is in its way: then that
-    /// row becomes what it is in theirs too. In theirs no two rows collide, so this ends, and each
-    /// row is changed once.
+    /// A unique index may not let one in, because a row that is not theirs' is in its way: then
+    /// that row becomes what it is in theirs too. In theirs no two rows collide, so this ends, and
+    /// each row is changed once.
     pub(super) fn adopt(&mut self, table: &Table, wants: Vec<Want>) -> Result<(), Stop> {
         let mut done = BTreeSet::new();
         for want in &wants {
@@ -256,8 +256,8 @@ impl<'a> Settlement<'a> {
         Ok(Some(Want { key, version: theirs }))
     }
 
-    /// The row with this key as it is in theirs. Columns that theirs' table does not have keep their
-    /// value in `current`, or get their default.
+    /// The row with this key as it is in theirs. Columns that theirs' table does not have keep
+    /// their value in `current`, or get their default.
     pub(super) fn theirs(
         &mut self,
         table: &Table,

@@ -1,5 +1,5 @@
-//! Whether what was committed can travel: a chunk above the limit would stop every peer that needs it,
-//! and stays in history whatever is deleted later. So the writer is refused.
+//! Whether what was committed can travel: a chunk above the limit would stop every peer that needs
+//! it, and stays in history whatever is deleted later. So the writer is refused.
 
 use std::collections::BTreeSet;
 

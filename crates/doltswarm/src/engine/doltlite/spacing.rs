@@ -1,8 +1,9 @@
 //! White space that the engine needs between the tokens of a definition.
 //!
 //! The engine stores definitions with their name written anew and without comments. It takes an
-//! unquoted name to reach up to the next blank, and drops the quotes of a quoted one: `"ix"ON` becomes
-//! `ixON`, and the database cannot be opened again. A blank between two tokens changes neither.
+//! unquoted name to reach up to the next blank, and drops the quotes of a quoted one: `"ix"ON`
+//! becomes `ixON`, and the database cannot be opened again. A blank between two tokens changes
+//! neither.
 
 use std::borrow::Cow;
 use std::ops::Range;

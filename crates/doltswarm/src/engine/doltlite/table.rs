@@ -182,8 +182,8 @@ impl Table {
         connection.cached(&format!("DELETE FROM {} WHERE {equal}", self.quoted()), id).map(|_| ())
     }
 
-    /// Inserts a row of a table without a primary key under its number, or returns the row that is in
-    /// its way.
+    /// Inserts a row of a table without a primary key under its number, or returns the row that is
+    /// in its way.
     pub(super) fn insert_numbered(
         &self,
         connection: &Connection,
@@ -219,8 +219,8 @@ impl Table {
         connection.run(&format!("DELETE FROM {} WHERE {}", self.quoted(), self.where_key()), key)
     }
 
-    /// Inserts a row, or returns the row that is in its way: one that has what a unique index allows
-    /// only one row to have. The caller has removed the row with the same key.
+    /// Inserts a row, or returns the row that is in its way: one that has what a unique index
+    /// allows only one row to have. The caller has removed the row with the same key.
     pub(super) fn offer(
         &self,
         connection: &Connection,

@@ -71,9 +71,9 @@ impl Definition {
     /// Merges two definitions over the one both started from, or over none when both sides created
     /// the table.
     ///
-    /// Parts that only one side changed are that side's; added columns and constraints of both stand;
-    /// of a part that both changed, theirs' stands. Theirs' columns come first, in their order.
-    /// When the parts of two sides cannot go together (two primary keys, no column), theirs'
+    /// Parts that only one side changed are that side's; added columns and constraints of both
+    /// stand; of a part that both changed, theirs' stands. Theirs' columns come first, in their
+    /// order. When the parts of two sides cannot go together (two primary keys, no column), theirs'
     /// definition stands as a whole.
     pub(crate) fn merge(base: Option<&Self>, ours: &Self, theirs: &Self) -> MergedDefinition {
         let none = Vec::new();

@@ -1,10 +1,10 @@
-//! The decisions of a total merge that need no database: which definition of a schema object stands,
-//! and what becomes of a row.
+//! The decisions of a total merge that need no database: which definition of a schema object
+//! stands, and what becomes of a row.
 //!
 //! A merge is total when every pair of commits has a result. The smallest unit that can decide,
-//! decides: cell, else row, else table, else schema object; the later side, theirs, stands, and what
-//! ours loses is recorded. Everything here is a pure function of the three versions it is given, the
-//! same for every engine. The algorithm is section "The fold" of `docs/protocol.md`.
+//! decides: cell, else row, else table, else schema object; the later side, theirs, stands, and
+//! what ours loses is recorded. Everything here is a pure function of the three versions it is
+//! given, the same for every engine. The algorithm is section "The fold" of `docs/protocol.md`.
 
 mod definition;
 mod row;

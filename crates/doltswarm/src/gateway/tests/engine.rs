@@ -12,8 +12,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A remote that takes whatever is pushed to it: how a test gets at the chunks of a database without
-/// a way around the engine.
+/// A remote that takes whatever is pushed to it: how a test gets at the chunks of a database
+/// without a way around the engine.
 fn pushed_chunks(database: &Connection) -> Memory {
     let memory = Arc::new(Memory::default());
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

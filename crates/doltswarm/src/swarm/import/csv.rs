@@ -110,8 +110,8 @@ pub(super) struct Field {
 }
 
 impl Field {
-    /// Its value: nothing between two commas is NULL, `x'…'` without quotes is a blob, and the rest is a
-    /// text, of which a column makes what its type says.
+    /// Its value: nothing between two commas is NULL, `x'…'` without quotes is a blob, and the rest
+    /// is a text, of which a column makes what its type says.
     pub(super) fn value(self) -> Value {
         if self.is_quoted {
             return Value::Text(self.text);

@@ -38,8 +38,9 @@ impl History {
         Self { kind, commits: None }
     }
 
-    /// Puts the values in place of their lengths and hashes in all versions of `conflict`'s row. One that
-    /// is larger than `bytes_max`, or of a column that the table does not have any more, stays as it is.
+    /// Puts the values in place of their lengths and hashes in all versions of `conflict`'s row.
+    /// One that is larger than `bytes_max`, or of a column that the table does not have any more,
+    /// stays as it is.
     pub(in crate::swarm) fn read_back_all(
         &mut self,
         query: &mut Query<'_>,
@@ -94,7 +95,8 @@ impl History {
             let sql = format!("SELECT {column} FROM {table} WHERE {condition}");
             let rows = match query(&sql, &params, QUERY_ROWS_MAX) {
                 Ok(rows) => rows.rows,
-                // DoltLite shows old rows with the columns of today; Dolt has no such table everywhere.
+                // DoltLite shows old rows with the columns of today; Dolt has no such table
+                // everywhere.
                 Err(EngineError::Rejected { .. }) if self.kind == EngineKind::DoltLite => break,
                 Err(EngineError::Rejected { .. }) => continue,
                 Err(error) => return Err(error),

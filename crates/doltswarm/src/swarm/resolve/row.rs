@@ -156,8 +156,8 @@ impl<'a> Row<'a> {
         transaction.execute(&Statement::new(sql, params)).map(|_| ())
     }
 
-    /// Gives the row the values of a version; columns that it does not have stay as they are, or get
-    /// their default.
+    /// Gives the row the values of a version; columns that it does not have stay as they are, or
+    /// get their default.
     pub(in crate::swarm) fn put(
         &mut self,
         transaction: &mut dyn Transaction,
@@ -254,8 +254,8 @@ pub(in crate::swarm) fn add_equal(
 
 /// Removes as many rows equal to a version as it stands for from a table without a primary key.
 ///
-/// Returns how many went. Neither engine deletes one of several equal rows in the same words, so all of them go and those
-/// that stay come back.
+/// Returns how many went. Neither engine deletes one of several equal rows in the same words, so
+/// all of them go and those that stay come back.
 pub(in crate::swarm) fn remove_equal(
     transaction: &mut dyn Transaction,
     table: &str,

@@ -1,13 +1,13 @@
 //! The set of a commit's ancestors, and how it grows.
 //!
 //! Dolt, go/serial/commitclosure.fbs and go/store/prolly/commit_closure.go: a tree whose keys are a
-//! height (64 bits, little-endian) and a hash, in this order. A leaf has keys only; an inner node has
-//! for each child its last key, its hash and how many keys are below it.
+//! height (64 bits, little-endian) and a hash, in this order. A leaf has keys only; an inner node
+//! has for each child its last key, its hash and how many keys are below it.
 //!
-//! Where Dolt divides its nodes depends on how a set came to be, so there is no one right tree for a
-//! set. The trees made here keep every node that gets no new key, divide a node in the middle when
-//! it grows too large, and are a pure function of the tree and the new keys. Dolt reads them, and
-//! goes on from them, as from its own.
+//! Where Dolt divides its nodes depends on how a set came to be, so there is no one right tree for
+//! a set. The trees made here keep every node that gets no new key, divide a node in the middle
+//! when it grows too large, and are a pure function of the tree and the new keys. Dolt reads them,
+//! and goes on from them, as from its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 

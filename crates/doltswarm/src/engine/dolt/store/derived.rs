@@ -1,12 +1,12 @@
 //! Commits that the node itself makes, because the server would not.
 //!
-//! *Join commits*: how main moves where the fold's tip does not descend from it. Main can only be moved
-//! safely by fast-forward. So where the fold's tip is not above main, a commit is made that is above
-//! both and has the tip's tables: its parents are the tip and the old main. It is a pure function of the
-//! two, never signed and never a head.
+//! *Join commits*: how main moves where the fold's tip does not descend from it. Main can only be
+//! moved safely by fast-forward. So where the fold's tip is not above main, a commit is made that
+//! is above both and has the tip's tables: its parents are the tip and the old main. It is a pure
+//! function of the two, never signed and never a head.
 //!
-//! *Merge commits* whose base is not the one that the server would find: the server merges stand-ins,
-//! and the tables that this gives become those of a commit on the two sides themselves.
+//! *Merge commits* whose base is not the one that the server would find: the server merges
+//! stand-ins, and the tables that this gives become those of a commit on the two sides themselves.
 
 use std::collections::BTreeMap;
 
@@ -65,8 +65,8 @@ impl Derived {
         Self::new([tip, main], tip, Words::derived(join_message(tip, main)), chunks)
     }
 
-    /// Makes the merge commit of `theirs` into `ours` with the tables of the commit `tables`: what the
-    /// server commits where it finds the base by itself. All three must be in `chunks`.
+    /// Makes the merge commit of `theirs` into `ours` with the tables of the commit `tables`: what
+    /// the server commits where it finds the base by itself. All three must be in `chunks`.
     ///
     /// # Errors
     ///
@@ -80,8 +80,8 @@ impl Derived {
         Self::new([ours, theirs], tables, Words::derived(merge_message(ours, theirs)), chunks)
     }
 
-    /// Makes a user commit with these parents and the tables of the commit `tables`. All three must be
-    /// in `chunks`.
+    /// Makes a user commit with these parents and the tables of the commit `tables`. All three must
+    /// be in `chunks`.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! A reader for FlatBuffers that no bytes can lead astray.
 //!
-//! Dolt's messages are FlatBuffers without a verifier: the server follows whatever offsets it finds.
-//! This reader checks each of them, and refuses fields that are newer than it knows, as Dolt does
-//! (`ErrTableHasUnknownFields`): such a field may name chunks that would be left behind.
+//! Dolt's messages are FlatBuffers without a verifier: the server follows whatever offsets it
+//! finds. This reader checks each of them, and refuses fields that are newer than it knows, as Dolt
+//! does (`ErrTableHasUnknownFields`): such a field may name chunks that would be left behind.
 
 /// What is wrong with a message.
 pub(super) type Fault = &'static str;

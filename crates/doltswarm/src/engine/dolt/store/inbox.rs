@@ -63,8 +63,8 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Corrupt`] where a chunk does not have its hash, or is not what it is named as.
-    /// The inbox is then as it was.
+    /// [`EngineError::Corrupt`] where a chunk does not have its hash, or is not what it is named
+    /// as. The inbox is then as it was.
     pub fn fill(&self, commit: &CommitHash, source: &dyn ChunkSource) -> EngineResult<Filled> {
         let failed = |error: io::Error| io_failed("write the inbox", &self.dir, &error);
         let mut writer = TableWriter::create(&self.dir).map_err(failed)?;

@@ -2,11 +2,11 @@
 //!
 //! A running server hands its chunks to the node by pushing into a [`Spool`], and takes a peer's
 //! chunks by fetching from an [`Inbox`]. Both are plain `file://` stores: a directory with a
-//! manifest that names its files of chunks. Nothing here opens a connection, and nothing trusts what
-//! it reads: a file may be cut short, and a chunk may come from anyone.
+//! manifest that names its files of chunks. Nothing here opens a connection, and nothing trusts
+//! what it reads: a file may be cut short, and a chunk may come from anyone.
 //!
-//! The server verifies no hash and shares one cache among all of its databases, so one altered chunk
-//! would spread. The inbox is where that is stopped.
+//! The server verifies no hash and shares one cache among all of its databases, so one altered
+//! chunk would spread. The inbox is where that is stopped.
 
 mod archive;
 mod build;

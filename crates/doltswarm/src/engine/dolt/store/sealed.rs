@@ -1,14 +1,14 @@
 //! Working sets that a commit's conflicts name.
 //!
-//! Two clients of one server can commit the conflicts of a table, and each conflict names the working
-//! set that it came from. That is a list of hashes of what nobody has committed: the rows must not
-//! travel, and the server asks for everything that a chunk names. So a working set travels as it is,
-//! nothing that it names is asked for, and the server gets it *sealed*: as the content of a blob, which
-//! names nothing, under its own hash.
+//! Two clients of one server can commit the conflicts of a table, and each conflict names the
+//! working set that it came from. That is a list of hashes of what nobody has committed: the rows
+//! must not travel, and the server asks for everything that a chunk names. So a working set travels
+//! as it is, nothing that it names is asked for, and the server gets it *sealed*: as the content of
+//! a blob, which names nothing, under its own hash.
 //!
 //! A sealed chunk can take the place of no other one: what is sealed has that hash and is a working
-//! set, which nothing that a commit can reach is. The server verifies no hash; whoever reads it back
-//! from a spool opens it.
+//! set, which nothing that a commit can reach is. The server verifies no hash; whoever reads it
+//! back from a spool opens it.
 
 use doltswarm_core::id::ChunkHash;
 

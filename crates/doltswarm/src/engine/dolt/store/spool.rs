@@ -65,8 +65,8 @@ impl Spool {
     }
 
     /// How many bytes the files have of which the manifest told last. It only grows, because what
-    /// the database dropped stays here: where it is much more than the database has, begin anew with
-    /// [`Spool::reset`].
+    /// the database dropped stays here: where it is much more than the database has, begin anew
+    /// with [`Spool::reset`].
     pub fn bytes(&self) -> u64 {
         self.files().iter().map(|file| file.bytes()).sum()
     }
@@ -78,9 +78,9 @@ impl Spool {
 
     /// Empties the spool: removes its manifest, then its files of chunks, and nothing else.
     ///
-    /// The caller sees to it that no push is under way, and pushes all branches anew. A process that
-    /// is killed in the middle leaves an empty spool with files that nothing names; the next reset
-    /// removes them. Chunks that a clone of this handle is just reading are still read.
+    /// The caller sees to it that no push is under way, and pushes all branches anew. A process
+    /// that is killed in the middle leaves an empty spool with files that nothing names; the next
+    /// reset removes them. Chunks that a clone of this handle is just reading are still read.
     pub fn reset(&self) -> EngineResult<()> {
         let failed = |path: &Path, error: &io::Error| io_failed("empty the spool", path, error);
         let dir = &self.shared.dir;
@@ -102,12 +102,13 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes over the file of chunks that an inbox was filled with, which completes what is here: the
-    /// server need not push what it has just fetched. No push is under way.
+    /// Takes over the file of chunks that an inbox was filled with, which completes what is here:
+    /// the server need not push what it has just fetched. No push is under way.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Failed`](crate::engine::EngineError::Failed) if the file cannot be moved here.
+    /// [`EngineError::Failed`](crate::engine::EngineError::Failed) if the file cannot be moved
+    /// here.
     pub fn adopt(&self, inbox: &Path, filled: &Filled) -> EngineResult<()> {
         let dir = &self.shared.dir;
         let failed = |error: io::Error| io_failed("keep what was fetched", dir, &error);

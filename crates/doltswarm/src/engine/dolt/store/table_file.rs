@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! records | prefixes: count × (8 bytes of hash, u32 ordinal), sorted | lengths: count × u32
-//!         | suffixes: count × 12 bytes of hash | u32 count | u64 uncompressed bytes | 8 bytes magic
+//!         | suffixes: count × 12 bytes of hash | u32 count | u64 uncompressed bytes | 8 bytes
+//!         magic
 //! ```
 //!
 //! Records, lengths and suffixes are in the order of ordinals. The file's name is the hash over its

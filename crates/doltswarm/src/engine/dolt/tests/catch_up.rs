@@ -1,4 +1,5 @@
-//! Catch-up commits: what others did comes into a main that is never at rest, and nothing else does.
+//! Catch-up commits: what others did comes into a main that is never at rest, and nothing else
+//! does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -126,7 +127,8 @@ fn what_is_taken_back_is_not_waited_for() {
     assert!(pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap().is_some());
 }
 
-/// Inserts and commits row after row without a transaction, so that each is uncommitted for a moment.
+/// Inserts and commits row after row without a transaction, so that each is uncommitted for a
+/// moment.
 fn write(options: &DoltOptions, writer: i64, stop: &AtomicBool) -> Vec<i64> {
     let mut conn = connect(options);
     let mut made = Vec::new();

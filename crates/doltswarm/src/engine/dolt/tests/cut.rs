@@ -139,8 +139,8 @@ fn a_note_of_a_move_that_was_not_made_goes() {
     assert!(!cut.is_noted());
 }
 
-/// What another program writes while the tables are put right: `sql` runs after the look and before the
-/// end of the transaction.
+/// What another program writes while the tables are put right: `sql` runs after the look and before
+/// the end of the transaction.
 fn race(sql: &[&str]) -> Option<(Cut, Result<(), EngineError>)> {
     let mut cut = cut()?;
     let mut link = open(&cut.options, Purpose::Main, &Losses::default()).unwrap();

@@ -250,8 +250,8 @@ fn a_server_that_fits_has_no_faults_and_one_that_does_not_says_all() {
     assert!(error.contains("not ready"), "{error}");
 }
 
-/// A trigger that would write on each side something else does not run while a merge is settled, and
-/// is there afterwards.
+/// A trigger that would write on each side something else does not run while a merge is settled,
+/// and is there afterwards.
 #[test]
 fn triggers_do_not_run_in_merges() {
     let Some((mut pair, _)) = pair_at() else { return };

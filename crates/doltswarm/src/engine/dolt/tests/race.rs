@@ -1,5 +1,5 @@
-//! Other programs commit all the time while main moves from fold to fold: nothing that they were told
-//! is committed may be lost.
+//! Other programs commit all the time while main moves from fold to fold: nothing that they were
+//! told is committed may be lost.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,8 +101,8 @@ impl Mover<'_> {
             self.go(&actual, &to);
             return;
         }
-        // Three folds that do not descend from each other; then one that drops the late commit, as if
-        // it were parked.
+        // Three folds that do not descend from each other; then one that drops the late commit, as
+        // if it were parked.
         let head = self.head(&main);
         let [first, second] = self.sides;
         let folds = [first, second, self.late].map(|ours| self.merge(&ours, &head));

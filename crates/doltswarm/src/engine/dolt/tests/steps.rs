@@ -16,8 +16,8 @@ use super::server::connect;
 use crate::engine::conformance::{Backend, Pair, merge, query};
 use crate::engine::{Engine, EngineError, EngineResult, MergeOutcome, MoveOutcome};
 
-/// A database whose main has a commit that the fold no longer includes: it has to go to a join commit,
-/// and from there down to the fold's tip.
+/// A database whose main has a commit that the fold no longer includes: it has to go to a join
+/// commit, and from there down to the fold's tip.
 struct Scene {
     engine: Option<Dolt>,
     _backend: Box<dyn Backend>,
@@ -92,8 +92,8 @@ fn ids(engine: &Dolt, table: &str) -> Value {
     query(engine, &format!("SELECT id FROM {table} ORDER BY id"))
 }
 
-/// Moves until a step at which the node ends; `act` is what others do at each step. Returns the steps
-/// that were done.
+/// Moves until a step at which the node ends; `act` is what others do at each step. Returns the
+/// steps that were done.
 fn attempt(
     scene: &mut Scene,
     end: Option<Step>,

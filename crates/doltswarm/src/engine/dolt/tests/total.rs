@@ -1,4 +1,5 @@
-//! Merges of sides that define things differently: every one has a result, the same on both servers.
+//! Merges of sides that define things differently: every one has a result, the same on both
+//! servers.
 
 use doltswarm_core::commit::{ConflictPolicy, Merge};
 use doltswarm_core::id::CommitHash;
@@ -52,8 +53,8 @@ fn named(sql: &str, table: &str) -> String {
     sql.replace("{t}", table)
 }
 
-/// Merges both sides of each pair, in both orders, on two databases. Every third pair is tried, all of
-/// them if `DOLTSWARM_ALL_PAIRS` is set.
+/// Merges both sides of each pair, in both orders, on two databases. Every third pair is tried, all
+/// of them if `DOLTSWARM_ALL_PAIRS` is set.
 fn merge_pairs(pairs: Vec<(&str, &str)>) {
     let step = if std::env::var_os("DOLTSWARM_ALL_PAIRS").is_some() { 1 } else { 3 };
     let chosen: Vec<_> = pairs.into_iter().step_by(step).collect();

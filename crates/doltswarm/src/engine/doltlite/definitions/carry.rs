@@ -14,7 +14,8 @@ pub(in super::super) struct Fill {
     pub(in super::super) value: Value,
     /// Whether the column's default is an expression, which no merge evaluates.
     pub(super) stands_for_expression: bool,
-    /// Whether the value is what the engine puts into the rows that are there when the column is added.
+    /// Whether the value is what the engine puts into the rows that are there when the column is
+    /// added.
     is_exact: bool,
 }
 
@@ -53,8 +54,8 @@ impl Form {
         Columns { places, left_out }
     }
 
-    /// Carries a row. `before` is the row that it was made from, in this form: a column that the side
-    /// does not have any more keeps its value.
+    /// Carries a row. `before` is the row that it was made from, in this form: a column that the
+    /// side does not have any more keeps its value.
     pub(super) fn carry(
         &self,
         columns: &Columns,
@@ -88,8 +89,8 @@ impl Added {
         Self(added.collect())
     }
 
-    /// A cell that only the side's default put into a row of the base is no change: it holds what the
-    /// form's default puts there. `carried` is `row` in the form.
+    /// A cell that only the side's default put into a row of the base is no change: it holds what
+    /// the form's default puts there. `carried` is `row` in the form.
     pub(super) fn reset_untouched(&self, form: &Form, row: &[Value], carried: &mut [Value]) {
         for (column, place, own) in &self.0 {
             if row.get(*place).is_some_and(|value| same_value(value, own)) {
@@ -175,8 +176,8 @@ fn fixed(kind: &str) -> Value {
     }
 }
 
-/// The default when it is a literal: the only kind of expression that gives the same on every machine
-/// without a doubt.
+/// The default when it is a literal: the only kind of expression that gives the same on every
+/// machine without a doubt.
 fn literal(default: &str) -> Option<&str> {
     let mut inner = default.trim();
     while let Some(rest) = inner.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {

@@ -92,8 +92,8 @@ pub(super) fn foreign_keys(definition: &Definition) -> Vec<ForeignKey> {
     keys
 }
 
-/// The names of a list like `(a, b)` that begins here, sorted and in lower case; `None` when something
-/// else than names is in it.
+/// The names of a list like `(a, b)` that begins here, sorted and in lower case; `None` when
+/// something else than names is in it.
 fn names_in_parentheses(tokens: &[Token<'_>]) -> Option<Vec<String>> {
     let (open, rest) = tokens.split_first()?;
     let end = rest.iter().position(|token| token.is_mark(")"))?;
@@ -113,8 +113,8 @@ fn names_in_parentheses(tokens: &[Token<'_>]) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Sets of columns of a table that no two rows share: what a foreign key can refer to. The primary key
-/// is there under no columns too.
+/// Sets of columns of a table that no two rows share: what a foreign key can refer to. The primary
+/// key is there under no columns too.
 pub(super) fn unique_columns<'a>(
     definition: &Definition,
     unique_indexes: impl Iterator<Item = &'a str>,

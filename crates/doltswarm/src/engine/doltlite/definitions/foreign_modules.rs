@@ -1,7 +1,7 @@
 //! Virtual tables whose module this program may lack: they merge as a whole, without the module.
 //!
-//! Without it no statement on the virtual table works, not even DROP. But its definition is a row of the
-//! schema, and its rows are in ordinary tables whose names begin with its own.
+//! Without it no statement on the virtual table works, not even DROP. But its definition is a row
+//! of the schema, and its rows are in ordinary tables whose names begin with its own.
 
 use super::changes::{At, changes};
 use super::schema::{Kind, Object, Schema, fold_case};
@@ -21,7 +21,8 @@ pub(super) fn is_foreign(object: &Object) -> bool {
         && object.module().is_none_or(|module| !MERGED.contains(&module.as_str()))
 }
 
-/// The virtual tables that a connection sees and whose modules it lacks, each with its module; sorted.
+/// The virtual tables that a connection sees and whose modules it lacks, each with its module;
+/// sorted.
 pub(in super::super) fn missing_modules(
     connection: &Connection,
 ) -> EngineResult<Vec<(String, String)>> {
@@ -84,7 +85,8 @@ impl DefinitionMerge<'_> {
         written
     }
 
-    /// Records the rows that ours added or changed in the tables of a virtual table that does not stand.
+    /// Records the rows that ours added or changed in the tables of a virtual table that does not
+    /// stand.
     pub(super) fn record_foreign_rows(&mut self, name: &str) -> EngineResult<()> {
         for shadow in shadows(&self.ours.schema, name) {
             let Some((table, sql)) = load(&self.ours, &shadow)? else { continue };

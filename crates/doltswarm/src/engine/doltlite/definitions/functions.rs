@@ -1,7 +1,7 @@
 //! Which functions a schema calls.
 //!
-//! An application may have functions of its own, and its definitions call them. A merge cannot: there
-//! they give NULL, by which a check passes.
+//! An application may have functions of its own, and its definitions call them. A merge cannot:
+//! there they give NULL, by which a check passes.
 
 use std::collections::BTreeSet;
 
@@ -45,8 +45,8 @@ const KEYWORDS: [&str; 31] = [
     "where",
 ];
 
-/// The names, in lower case, of what may be functions in a definition. Those of tables and types can be
-/// among them.
+/// The names, in lower case, of what may be functions in a definition. Those of tables and types
+/// can be among them.
 pub(super) fn called(sql: &str) -> BTreeSet<String> {
     names(&tokens(sql))
 }
@@ -58,7 +58,8 @@ pub(in super::super) fn is_known(connection: &Connection, name: &str) -> EngineR
     Ok(!rows.is_empty())
 }
 
-/// Makes all functions known to a connection that its schema may call and that it lacks. They give NULL.
+/// Makes all functions known to a connection that its schema may call and that it lacks. They give
+/// NULL.
 pub(in super::super) fn define_lacking(connection: &Connection) -> EngineResult<()> {
     let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL";
     let rows = connection.rows(sql, &[]).during("read the schema")?;

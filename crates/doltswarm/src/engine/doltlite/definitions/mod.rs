@@ -1,11 +1,11 @@
 //! Merging two commits whose definitions differ: definitions first, rows second.
 //!
-//! The engine's own merge evaluates defaults, refuses definitions that differ, and may give a schema
-//! that does not parse. So when a definition differs between the two sides or from the base, it is not
-//! asked. Each object is decided by itself ([`plan`]); a table that both sides changed becomes theirs'
-//! rows in the form that stands, onto which ours' changes are put row by row ([`rows`]). Every step is
-//! an ordinary statement on the private branch, at ours, so that the schema that comes of it was
-//! accepted by the engine object by object.
+//! The engine's own merge evaluates defaults, refuses definitions that differ, and may give a
+//! schema that does not parse. So when a definition differs between the two sides or from the base,
+//! it is not asked. Each object is decided by itself ([`plan`]); a table that both sides changed
+//! becomes theirs' rows in the form that stands, onto which ours' changes are put row by row
+//! ([`rows`]). Every step is an ordinary statement on the private branch, at ours, so that the
+//! schema that comes of it was accepted by the engine object by object.
 //!
 //! Which merges are made so is a function of the three commits: [`SchemaDigests`],
 //! [`is_needed_for_rows`].
@@ -94,8 +94,8 @@ pub(super) fn creates_the_same(a: &str, b: &str) -> bool {
     a == b
 }
 
-/// How many commits' schemas are remembered by their digests. A merge looks at three, two of which the
-/// merge before has seen.
+/// How many commits' schemas are remembered by their digests. A merge looks at three, two of which
+/// the merge before has seen.
 const SCHEMAS_REMEMBERED_MAX: usize = 1_024;
 
 /// Digests of the schemas of commits: equal when all objects are written alike.
@@ -108,8 +108,8 @@ pub(super) struct SchemaDigests {
     checkable: BTreeMap<[u8; 32], bool>,
 }
 
-/// The foreign keys to what is no table, or that name a column, or a primary key, that their parent does
-/// not have.
+/// The foreign keys to what is no table, or that name a column, or a primary key, that their parent
+/// does not have.
 const UNCHECKABLE_KEYS: &str = "SELECT 1 FROM sqlite_schema AS child, \
     pragma_foreign_key_list(child.name) AS key \
     WHERE child.type = 'table' \
@@ -164,8 +164,8 @@ impl SchemaDigests {
         Ok(all)
     }
 
-    /// Whether the engine can merge the three commits: their schemas are the same, and each foreign key
-    /// refers to columns that are there.
+    /// Whether the engine can merge the three commits: their schemas are the same, and each foreign
+    /// key refers to columns that are there.
     pub(super) fn suit_the_engine(
         &mut self,
         path: &Path,
@@ -182,8 +182,9 @@ impl SchemaDigests {
 /// table's and four more, and SQLite's limit is 2,000.
 const WIDTH_MAX: usize = 665;
 
-/// Whether two sides with the same definitions have to be merged here rather than by the engine: both
-/// changed a table whose rows the engine cannot merge. `connection` stands at any of the commits.
+/// Whether two sides with the same definitions have to be merged here rather than by the engine:
+/// both changed a table whose rows the engine cannot merge. `connection` stands at any of the
+/// commits.
 pub(super) fn is_needed_for_rows(
     connection: &Connection,
     ours: &ChangedTables,

@@ -149,8 +149,8 @@ impl DefinitionMerge<'_> {
         })
     }
 
-    /// Makes the counters of AUTOINCREMENT the greater ones of both sides. The rows get fixed numbers:
-    /// the engine's own choice is not the same everywhere.
+    /// Makes the counters of AUTOINCREMENT the greater ones of both sides. The rows get fixed
+    /// numbers: the engine's own choice is not the same everywhere.
     pub(super) fn merge_sequences(&self) -> EngineResult<()> {
         let mut counters: BTreeMap<String, i64> = BTreeMap::new();
         for connection in [&self.ours.connection, &self.theirs.connection, self.connection] {

@@ -190,11 +190,12 @@ impl Plan {
         });
     }
 
-    /// Makes each foreign key refer to what is there: one without its parent, or without a unique key
-    /// there, lets no row be written any more.
+    /// Makes each foreign key refer to what is there: one without its parent, or without a unique
+    /// key there, lets no row be written any more.
     ///
-    /// When theirs has the unique index that a key needs, the index stays; else the key goes. One that
-    /// names a column that its parent does not have goes too, whoever made it: no engine can check it.
+    /// When theirs has the unique index that a key needs, the index stays; else the key goes. One
+    /// that names a column that its parent does not have goes too, whoever made it: no engine can
+    /// check it.
     fn keep_references_sound(&mut self, sides: &Sides<'_>) {
         let names: Vec<_> = self.relations.keys().cloned().collect();
         for name in names {

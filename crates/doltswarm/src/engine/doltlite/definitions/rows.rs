@@ -1,8 +1,8 @@
 //! Putting ours' changes of a table's rows onto theirs.
 //!
-//! The table holds theirs' rows, in the form that stands. Each row that ours changed since the base is
-//! merged by cell; theirs stands when both changed one cell. All rows that change go first and come
-//! back afterwards, so that a unique value can move from one row to another.
+//! The table holds theirs' rows, in the form that stands. Each row that ours changed since the base
+//! is merged by cell; theirs stands when both changed one cell. All rows that change go first and
+//! come back afterwards, so that a unique value can move from one row to another.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -137,8 +137,8 @@ impl Rows<'_> {
         names.iter().map(value).collect()
     }
 
-    /// Gives a new row of ours a value in the columns of a key that ours' definition does not have: a
-    /// function of the row alone.
+    /// Gives a new row of ours a value in the columns of a key that ours' definition does not have:
+    /// a function of the row alone.
     fn complete_key(
         &self,
         from: &From<'_>,
@@ -207,7 +207,8 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Removes a row of ours that is in the way of one of theirs; theirs' version of it is put in later.
+    /// Removes a row of ours that is in the way of one of theirs; theirs' version of it is put in
+    /// later.
     fn make_way(
         &mut self,
         there: &[Value],

@@ -1,7 +1,7 @@
 //! The schema of one commit: its objects by name.
 //!
-//! SQLite compares names without case, and has two namespaces: one of tables, views and indexes, one
-//! of triggers. So do the maps here.
+//! SQLite compares names without case, and has two namespaces: one of tables, views and indexes,
+//! one of triggers. So do the maps here.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,8 @@ impl Object {
     /// An object as a statement creates it.
     pub(super) fn new(kind: Kind, name: &str, on: &str, sql: &str) -> Self {
         let all = tokens(sql);
-        // Between the kind and what follows it may say IF NOT EXISTS; the engine keeps only the rest.
+        // Between the kind and what follows it may say IF NOT EXISTS; the engine keeps only the
+        // rest.
         let meaning = meaning(&all);
         let definition = (kind == Kind::Table).then(|| create_table::parse(sql)).flatten();
         let (name, on, sql) = (name.to_owned(), fold_case(on), sql.to_owned());
@@ -98,8 +99,8 @@ pub(super) struct Schema {
     pub(super) relations: BTreeMap<String, Object>,
     /// Triggers, by name in lower case.
     pub(super) triggers: BTreeMap<String, Object>,
-    /// The tables that hold the rows of virtual tables, with the virtual table's name; both in lower
-    /// case.
+    /// The tables that hold the rows of virtual tables, with the virtual table's name; both in
+    /// lower case.
     pub(super) shadows: BTreeMap<String, String>,
 }
 
@@ -108,8 +109,8 @@ pub(super) fn fold_case(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-/// Endings of the names of shadow tables, for modules that are well known. Of other modules any table
-/// whose name begins with the virtual table's counts as one.
+/// Endings of the names of shadow tables, for modules that are well known. Of other modules any
+/// table whose name begins with the virtual table's counts as one.
 const SHADOWS: [(&str, &[&str]); 4] = [
     ("fts5", &["data", "idx", "content", "docsize", "config"]),
     ("rtree", &["node", "rowid", "parent"]),
@@ -119,8 +120,8 @@ const SHADOWS: [(&str, &[&str]); 4] = [
 ];
 
 impl Schema {
-    /// Reads the schema that a connection sees. Tables that the engine or the swarm keeps for itself
-    /// are left out.
+    /// Reads the schema that a connection sees. Tables that the engine or the swarm keeps for
+    /// itself are left out.
     pub(super) fn read(connection: &Connection) -> EngineResult<Self> {
         let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL";
         let rows = connection.rows(sql, &[]).during("read the schema")?;

@@ -1,5 +1,5 @@
-//! Virtual tables: full-text and spatial indexes merge by their own rows, never by their shadow tables;
-//! others as a whole.
+//! Virtual tables: full-text and spatial indexes merge by their own rows, never by their shadow
+//! tables; others as a whole.
 
 use super::foreign_modules::is_foreign;
 use super::plan::Plan;

@@ -54,9 +54,9 @@ pub(in super::super) struct Connection {
     last: RefCell<Option<(String, NonNull<Stmt>)>>,
 }
 
-// SAFETY: the engine is built with SQLITE_THREADSAFE=1, so a handle may be used from any thread, one
-// at a time; `Connection` is not `Sync`, so there is only one at a time. `guard` is reached by the
-// engine only from within calls on this handle, and `kept` belongs to the handle.
+// SAFETY: the engine is built with SQLITE_THREADSAFE=1, so a handle may be used from any thread,
+// one at a time; `Connection` is not `Sync`, so there is only one at a time. `guard` is reached by
+// the engine only from within calls on this handle, and `kept` belongs to the handle.
 unsafe impl Send for Connection {}
 
 impl Connection {
@@ -117,8 +117,8 @@ impl Connection {
         unsafe { super::sqlite3_busy_timeout(self.db.as_ptr(), millis) };
     }
 
-    /// Makes a function known that gives NULL for any arguments: for one that a definition calls and only
-    /// another program has.
+    /// Makes a function known that gives NULL for any arguments: for one that a definition calls
+    /// and only another program has.
     pub(in super::super) fn define_absent(&self, name: &str) -> Result<(), SqliteError> {
         let name = CString::new(name)
             .map_err(|_| SqliteError::new(1, "the name of a function has a NUL byte"))?;
@@ -149,7 +149,8 @@ impl Connection {
         unsafe { super::sqlite3_get_autocommit(self.db.as_ptr()) == 0 }
     }
 
-    /// Makes `theirs` the second parent of the next commit on this connection, as an open merge does.
+    /// Makes `theirs` the second parent of the next commit on this connection, as an open merge
+    /// does.
     pub(in super::super) fn set_merge_parent(
         &self,
         theirs: &[u8; HASH_BYTES],
@@ -225,8 +226,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Like [`Self::rows`], for a statement that runs again and again: keeps it prepared until another
-    /// one comes.
+    /// Like [`Self::rows`], for a statement that runs again and again: keeps it prepared until
+    /// another one comes.
     pub(in super::super) fn cached(
         &self,
         sql: &str,
@@ -262,8 +263,8 @@ impl Connection {
         self.prepare(sql).map(|_| ())
     }
 
-    /// Like [`Self::rows`], for statements that run all the time: keeps them prepared, which for the
-    /// engine's own tables is most of their cost. Only for the engine module's own statements.
+    /// Like [`Self::rows`], for statements that run all the time: keeps them prepared, which for
+    /// the engine's own tables is most of their cost. Only for the engine module's own statements.
     pub(in super::super) fn hot(
         &self,
         sql: &'static str,
@@ -306,8 +307,8 @@ impl Connection {
         result
     }
 
-    /// Runs `insert` on `to` once for each row that `select` gives here, with the row's values as its
-    /// parameters. One row is in memory at a time.
+    /// Runs `insert` on `to` once for each row that `select` gives here, with the row's values as
+    /// its parameters. One row is in memory at a time.
     pub(in super::super) fn copy_rows(
         &self,
         select: &str,

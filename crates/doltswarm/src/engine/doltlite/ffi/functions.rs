@@ -53,8 +53,8 @@ thread_local! {
 /// Makes the functions known to a connection.
 pub(super) fn register(db: NonNull<Sqlite3>) -> c_int {
     let none = ptr::null();
-    // SAFETY: the handle is open, the name is NUL-terminated, and `regexp` is what the engine expects
-    // of a function without data.
+    // SAFETY: the handle is open, the name is NUL-terminated, and `regexp` is what the engine
+    // expects of a function without data.
     unsafe {
         sqlite3_create_function_v2(
             db.as_ptr(),
@@ -73,8 +73,8 @@ pub(super) fn register(db: NonNull<Sqlite3>) -> c_int {
 /// Makes a function known that gives NULL for any arguments.
 pub(super) fn register_absent(db: NonNull<Sqlite3>, name: &CStr) -> c_int {
     let none = ptr::null();
-    // SAFETY: the handle is open, the name is NUL-terminated, and `absent` is what the engine expects of
-    // a function without data.
+    // SAFETY: the handle is open, the name is NUL-terminated, and `absent` is what the engine
+    // expects of a function without data.
     unsafe {
         sqlite3_create_function_v2(
             db.as_ptr(),
@@ -126,8 +126,8 @@ fn matches(pattern: &str, text: &str) -> Result<bool, regex_lite::Error> {
 ///
 /// `value` must be an argument of the call that is under way.
 unsafe fn text_of(value: *mut Argument) -> Option<String> {
-    // SAFETY: the caller says so; the text is asked for before its length, as the engine wants it, and
-    // is copied before the next call.
+    // SAFETY: the caller says so; the text is asked for before its length, as the engine wants it,
+    // and is copied before the next call.
     unsafe {
         if sqlite3_value_type(value) == NULL {
             return None;

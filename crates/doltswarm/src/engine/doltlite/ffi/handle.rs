@@ -13,8 +13,9 @@ const STEPS_BETWEEN_LOOKS: c_int = 4_096;
 /// A connection as other threads see it; empty once it is closed.
 pub(super) struct Handle(Mutex<Option<NonNull<Sqlite3>>>);
 
-// SAFETY: the only call that is made through the pointer is `sqlite3_interrupt`, which may come from
-// any thread as long as the connection is open; the lock is held meanwhile, and `close` takes it.
+// SAFETY: the only call that is made through the pointer is `sqlite3_interrupt`, which may come
+// from any thread as long as the connection is open; the lock is held meanwhile, and `close` takes
+// it.
 unsafe impl Send for Handle {}
 // SAFETY: as above; the pointer is only reached under the lock.
 unsafe impl Sync for Handle {}

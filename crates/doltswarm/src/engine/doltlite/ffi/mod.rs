@@ -3,7 +3,8 @@
 //! The `doltlite` crate builds and links the engine. Its own Rust wrapper is not enough here: it
 //! cannot say where the next statement of a text begins, install an authorizer, switch triggers off
 //! or read chunks. So this module declares the few C functions that are needed, and wraps them in
-//! safe types. The crate's version is pinned exactly, because those named `doltlite…` are no public API.
+//! safe types. The crate's version is pinned exactly, because those named `doltlite…` are no public
+//! API.
 
 #![allow(unsafe_code)]
 

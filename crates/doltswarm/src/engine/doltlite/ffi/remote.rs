@@ -115,7 +115,8 @@ impl ChunkWriter {
         has(self.remote, hashes)
     }
 
-    /// Adds a chunk, or returns the engine's error code; one that does not have its hash is refused.
+    /// Adds a chunk, or returns the engine's error code; one that does not have its hash is
+    /// refused.
     pub(in super::super) fn put(
         &mut self,
         hash: &[u8; HASH_BYTES],
@@ -201,8 +202,8 @@ pub(in super::super) fn chunk_children(chunk: &[u8]) -> Result<Vec<[u8; HASH_BYT
     let bytes = c_int::try_from(chunk.len()).map_err(|_| 18)?;
     let mut children: Vec<[u8; HASH_BYTES]> = Vec::new();
     let context = ptr::from_mut(&mut children).cast::<c_void>();
-    // SAFETY: `chunk` is readable for `bytes` bytes and `context` is what `collect` expects, for the
-    // length of this call.
+    // SAFETY: `chunk` is readable for `bytes` bytes and `context` is what `collect` expects, for
+    // the length of this call.
     let code =
         unsafe { super::doltliteEnumerateChunkChildren(chunk.as_ptr(), bytes, collect, context) };
     if code == super::OK { Ok(children) } else { Err(code) }

@@ -47,8 +47,8 @@ impl Statement<'_> {
 
     /// Stops the statement so that it can run again.
     pub(super) fn reset(&mut self) {
-        // SAFETY: the statement is live; what a reset returns is the error of the last step, which was
-        // looked at.
+        // SAFETY: the statement is live; what a reset returns is the error of the last step, which
+        // was looked at.
         unsafe { super::sqlite3_reset(self.raw.as_ptr()) };
     }
 

@@ -6,8 +6,9 @@ use super::super::DoltLite;
 use crate::engine::conformance::{meta_at, query};
 use crate::engine::{Engine, EngineError};
 
-/// A plain SQLite database: a table that refers to a later one, one without a row number, equal rows
-/// without a key, a partial index, a view, a trigger, a full-text table, and one that keeps no texts.
+/// A plain SQLite database: a table that refers to a later one, one without a row number, equal
+/// rows without a key, a partial index, a view, a trigger, a full-text table, and one that keeps no
+/// texts.
 const PLAIN: &[u8] = include_bytes!("plain.sqlite");
 
 #[test]

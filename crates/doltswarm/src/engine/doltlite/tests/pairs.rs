@@ -28,8 +28,8 @@ const BASE: &str = "
     CREATE VIEW v AS SELECT id, b FROM t;
     CREATE TRIGGER g AFTER UPDATE OF a ON t BEGIN INSERT INTO log VALUES (new.b); END";
 
-/// The changes, with a name each. `MARK` becomes a text of the side: it must be found again after the
-/// merge, in a table or in a record.
+/// The changes, with a name each. `MARK` becomes a text of the side: it must be found again after
+/// the merge, in a table or in a record.
 const CHANGES: [(&str, &str); 30] = [
     ("insert rows", "INSERT INTO t VALUES (9, 9, 'MARK', 2)"),
     ("update a cell", "UPDATE t SET b = 'MARK' WHERE id = 1"),
@@ -129,8 +129,8 @@ fn require_usable(path: &Path, what: &str) {
     assert_eq!(broken, Vec::<Vec<Value>>::new(), "{what}");
 }
 
-/// Merges two changes and requires that nothing is lost and all can be used. Keeps the database as it was
-/// before the merge, and what the merge has to give, under `keep`.
+/// Merges two changes and requires that nothing is lost and all can be used. Keeps the database as
+/// it was before the merge, and what the merge has to give, under `keep`.
 fn meet((our_name, ours): (&str, &str), (their_name, theirs): (&str, &str), keep: &Path) {
     let what = format!("{our_name} / {their_name}");
     let (mut pair, path) = pair_at();
@@ -196,8 +196,8 @@ fn merge_again(kept: &Path) {
     assert_eq!(commit, hashes[2]);
 }
 
-/// Lets another process merge all pairs again, later, in another time zone and locale and as another
-/// user.
+/// Lets another process merge all pairs again, later, in another time zone and locale and as
+/// another user.
 fn merge_all_again(kept: &Path) {
     let mut again = Command::new(std::env::current_exe().unwrap());
     let name = std::thread::current().name().unwrap().to_owned();

@@ -3,8 +3,8 @@
 //! Dolt, go/serial/*.fbs, go/store/types/serial_message.go (`WalkAddrs`) and
 //! go/store/prolly/message. A chunk is a byte 27, its length in 24 bits, big-endian, and a
 //! FlatBuffer whose file identifier tells the kind. Only what a commit can reach is known here: no
-//! tag, stash or statistic, and no list of refs. A working set is known because a committed conflict
-//! names it, but not what is in it.
+//! tag, stash or statistic, and no list of refs. A working set is known because a committed
+//! conflict names it, but not what is in it.
 //!
 //! Dolt follows names without asking what they lead to, and its readers panic where a tree is not
 //! what they expect. So each name carries what it may lead to, and a chunk is read against that.

@@ -187,7 +187,8 @@ fn items(items: &[u8], offsets: Option<&[u8]>, width: usize) -> Result<usize, Fa
 
 /// Checks that each item is a tuple: its fields, the ends of all but the last, and their number.
 ///
-/// Dolt, go/store/val/tuple.go. What the fields hold is for the schema to say, and is not looked at.
+/// Dolt, go/store/val/tuple.go. What the fields hold is for the schema to say, and is not looked
+/// at.
 fn tuples(items: &[u8], offsets: Option<&[u8]>) -> Result<(), Fault> {
     let mut ends = offsets.unwrap_or_default().chunks_exact(2).map(little_endian);
     let mut start = ends.next().unwrap_or_default();

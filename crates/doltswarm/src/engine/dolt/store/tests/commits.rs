@@ -95,7 +95,8 @@ fn main_moves_by_fast_forward_to_a_join_commit() {
     );
     repo.dolt(&["fsck"]);
 
-    // Dolt goes on from it: commits, merges and merge bases; what comes of it is a history like any.
+    // Dolt goes on from it: commits, merges and merge bases; what comes of it is a history like
+    // any.
     repo.dolt(&["branch", "side", &commit_text(&tip)]);
     repo.sql("CALL DOLT_CHECKOUT('side'); INSERT INTO t VALUES (5, 5); CALL DOLT_COMMIT('-A', '-m', 'side')");
     repo.commit("INSERT INTO t VALUES (6, 6)");
