@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use data_encoding::HEXLOWER;
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::RECORDED_VALUE_BYTES_MAX;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::Value;
 
@@ -76,8 +76,11 @@ impl Record {
         let [_, Some(loser), Some(winner)] = &versions else { return self };
         let names: Vec<_> = winner.keys().chain(loser.keys()).cloned().collect();
         let differs = |name: &String| {
-            let mut values = versions.iter().flatten().map(|version| version.get(name));
-            let first = values.next().flatten();
+            // A column that a version does not have holds nothing in it.
+            let value =
+                |version: &Map<String, Json>| version.get(name).cloned().unwrap_or_default();
+            let mut values = versions.iter().flatten().map(value);
+            let first = values.next().unwrap_or_default();
             values.any(|value| value != first)
         };
         let keep: BTreeSet<String> = names.into_iter().filter(differs).collect();

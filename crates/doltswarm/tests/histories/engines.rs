@@ -90,7 +90,8 @@ fn template() -> &'static Template {
         let path = dir.path().join("template.db");
         let mut engine = DoltLite::create(&path).unwrap();
         let other = Connection::open(&path).unwrap();
-        // A new database has the date of today; with another one a seed is the same history each day.
+        // A new database has the date of today; with another one a seed is the same history each
+        // day.
         other.execute_batch(SAME_EACH_DAY).unwrap();
         other.execute_batch(&sql::founding()).unwrap();
         drop(other);
@@ -226,7 +227,8 @@ impl Twin for Engines {
     fn fetch(&mut self, node: usize, from: usize, heads: &[CommitHash]) {
         for head in heads {
             if self.liar == Some(from) {
-                // It may call a merge commit a head, and give it too. An honest node shows none by itself.
+                // It may call a merge commit a head, and give it too. An honest node shows none by
+                // itself.
                 self.place.show(from, head);
             }
             let chunks = self.engine(from).chunks().unwrap();

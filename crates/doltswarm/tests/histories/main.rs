@@ -1,8 +1,9 @@
-//! Random histories on real engines: the simulator's nodes, network and faults, with a real database
-//! for each node, compared with the simulator's model at every step.
+//! Random histories on real engines: the simulator's nodes, network and faults, with a real
+//! database for each node, compared with the simulator's model at every step.
 //!
-//! `DOLTSWARM_HISTORIES` says how many are run on DoltLite (200), `DOLTSWARM_DOLT_HISTORIES` how many on
-//! a Dolt server (20, about half a minute). `DOLTSWARM_SEED` runs one alone on each and prints what happens in it.
+//! `DOLTSWARM_HISTORIES` says how many are run on DoltLite (200), `DOLTSWARM_DOLT_HISTORIES` how
+//! many on a Dolt server (20, about half a minute). `DOLTSWARM_SEED` runs one alone on each and
+//! prints what happens in it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 #![allow(clippy::print_stderr, reason = "a test says aloud what it ran")]
@@ -39,7 +40,7 @@ type Make = Arc<dyn Fn(&Options) -> Engines + Send + Sync>;
 /// Draws the history of a seed.
 type Draw = fn(u64) -> Options;
 
-/// Users of DoltLite also add columns, and drop tables and make them again.
+/// Users also add columns, and drop tables and make them again.
 fn with_definitions(seed: u64) -> Options {
     Options { definitions: true, ..Options::small(seed) }
 }
@@ -59,7 +60,8 @@ fn check(seed: u64, draw: Draw, make: &Make) -> Counts {
         move |options: &Options, script: &[Step], traced| run(options, script, traced, &again);
     let shrunk = shrink_with(&options, &runner);
     SHRINKING.set(false);
-    // What fails once and then never again was not decided by the seed: then this trace is all there is.
+    // What fails once and then never again was not decided by the seed: then this trace is all
+    // there is.
     let (options, trace, failure) = match shrunk.map(|shrunk| (shrunk.options, shrunk.report)) {
         Some((options, Report { trace, failure: Some(failure), .. })) => (options, trace, failure),
         _ => (options, report.trace, first),
@@ -122,5 +124,5 @@ fn dolt_servers_do_what_the_model_does() {
     let Some(servers) = servers::Servers::start() else { return };
     let histories = number("DOLTSWARM_DOLT_HISTORIES").unwrap_or(20);
     let make: Make = Arc::new(move |options| Engines::create(options, servers.place()));
-    run_all(histories, Options::small, &make);
+    run_all(histories, with_definitions, &make);
 }

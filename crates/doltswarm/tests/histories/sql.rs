@@ -146,11 +146,13 @@ fn version(value: &Value) -> Option<Version> {
     Some(Version::Row(cells.into_iter().filter_map(cell).collect()))
 }
 
-/// The columns that a statement gives a table: `CREATE TABLE t3 (id …, c0 INTEGER, c1 INTEGER, c2 TEXT)`.
+/// The columns that a statement gives a table: `CREATE TABLE t3 (id …, c0 INTEGER, c1 INTEGER, c2
+/// TEXT)`.
 fn shape(sql: &str) -> Shape {
     let mut shape = Shape::default();
     for part in sql.split(['(', ',']) {
-        let words: Vec<_> = part.split([' ', ')', '"']).filter(|word| !word.is_empty()).collect();
+        let words = part.split([' ', '\n', ')', '"', '`']).filter(|word| !word.is_empty());
+        let words: Vec<_> = words.collect();
         if let [name, kind, ..] = words[..]
             && let Some(number) = name.strip_prefix('c').and_then(|number| number.parse().ok())
         {
