@@ -408,9 +408,6 @@ pub const DOLT_IDLE_CHECK_AFTER: Duration = Duration::from_secs(1);
 pub const DOLT_DIRTY_WAITS_MAX: u32 = 20;
 /// How often one move of main commits what another program has left uncommitted since.
 pub const AUTO_COMMITS_MAX: u32 = 8;
-/// How often a catch-up commit is tried anew on what main and the fold were merged to, because
-/// another program has changed the same again.
-pub const DOLT_CATCH_UP_MERGES_MAX: u32 = 3;
 /// How many commits a connection to the Dolt server remembers.
 pub const DOLT_COMMITS_KNOWN_MAX: usize = 1_024;
 /// How often a statement is run again where another program was faster on the same branch.

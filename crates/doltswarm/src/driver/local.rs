@@ -194,14 +194,13 @@ impl Driver {
         let shared = Arc::clone(&self.shared);
         let commits_for_others = self.sidecar.commits_for_others();
         let posted = self.shared.engine.post(move |engine| {
-            let policy = shared.founding.policy;
             let meta = commit_meta(&shared.name, &shared.identity.peer_id(), CATCH_UP);
             let mut outcome = move_main(engine, &shared, &from, &to);
             if commits_for_others && matches!(outcome, Ok(MoveOutcome::Dirty(_))) {
                 let pending = commit_meta(&shared.name, &shared.identity.peer_id(), MESSAGE);
-                outcome = commit_and_move(engine, [&from, &to], [&pending, &meta], policy);
+                outcome = commit_and_move(engine, [&from, &to], [&pending, &meta]);
             } else if outrun && matches!(outcome, Ok(MoveOutcome::MainChanged(_))) {
-                match engine.catch_up(&from, &to, &meta, policy, None) {
+                match engine.catch_up(&from, &to, &meta, None) {
                     Ok(Some(commit)) => outcome = Ok(MoveOutcome::MainChanged(commit)),
                     Ok(None) => tracing::debug!("main could not be brought up to date"),
                     Err(error) => outcome = Err(error),

@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doltswarm_core::commit::ConflictPolicy;
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::AUTO_COMMITS_MAX;
 use tokio::time::Instant;
@@ -77,7 +76,6 @@ pub(super) fn commit_and_move(
     engine: &mut dyn Engine,
     [from, to]: [&CommitHash; 2],
     [pending, catch_up]: [&CommitMeta; 2],
-    policy: ConflictPolicy,
 ) -> EngineResult<MoveOutcome> {
     let mut outcome = MoveOutcome::Dirty(Vec::new());
     for _ in 0..AUTO_COMMITS_MAX {
@@ -87,7 +85,7 @@ pub(super) fn commit_and_move(
             MoveOutcome::Moved => break,
             MoveOutcome::Dirty(_) => {}
             MoveOutcome::MainChanged(_) => {
-                if let Some(commit) = engine.catch_up(from, to, catch_up, policy, Some(pending))? {
+                if let Some(commit) = engine.catch_up(from, to, catch_up, Some(pending))? {
                     return Ok(MoveOutcome::MainChanged(commit));
                 }
             }

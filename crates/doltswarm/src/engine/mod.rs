@@ -316,7 +316,6 @@ pub trait Engine: Send {
         _expected: &CommitHash,
         _to: &CommitHash,
         _meta: &CommitMeta,
-        _policy: ConflictPolicy,
         _pending: Option<&CommitMeta>,
     ) -> EngineResult<Option<CommitHash>> {
         Ok(None)

@@ -251,10 +251,9 @@ impl Twin for Engines {
         saying: &Saying,
         expected: Option<&Root>,
     ) -> Option<CommitHash> {
-        // The model brings nothing into main if the sides disagree; the server merges them first.
+        // Nothing is brought into main if the sides disagree.
         let expected = expected?;
-        let policy = ConflictPolicy::Settle;
-        let made = self.engine(node).catch_up(&from, &to, &meta(saying), policy, None).unwrap()?;
+        let made = self.engine(node).catch_up(&from, &to, &meta(saying), None).unwrap()?;
         self.compare(node, expected);
         Some(made)
     }

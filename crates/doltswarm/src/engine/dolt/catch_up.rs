@@ -24,20 +24,8 @@ pub(super) struct Metas<'a> {
     pub(super) pending: Option<&'a CommitMeta>,
 }
 
-/// What came of an attempt to catch up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CaughtUp {
-    /// The catch-up commit.
-    Made(CommitHash),
-    /// Main is where it is expected, or holds uncommitted work whenever it is looked at.
-    Not,
-    /// The two sides changed the same, or together break a constraint: main is here, and has to be
-    /// merged with `to` first.
-    Disagree(CommitHash),
-}
-
-/// Makes a catch-up commit of `to` on main. When `to` is a merge of main and the fold, main may be
-/// where it is expected.
+/// Makes a catch-up commit of `to` on main; `None` if main is where it is expected, holds uncommitted
+/// work whenever it is looked at, or disagrees with `to`.
 ///
 /// *Measured* on Dolt 2.2.0, in three runs of eight seconds, with four clients that committed as
 /// fast as they could, or one, with and without transactions: in 97 such merges none of their 4,652
@@ -46,17 +34,14 @@ pub(super) fn catch_up(
     link: &mut Link,
     expected: &CommitHash,
     to: &CommitHash,
-    is_merged: bool,
     metas: Metas<'_>,
-) -> EngineResult<CaughtUp> {
+) -> EngineResult<Option<CommitHash>> {
     let words = Words::new(metas.catch_up)?;
     let pending = metas.pending.map(Words::new).transpose()?;
     let at = tip(link)?;
     // What main has beyond `expected` is compared with what `to` has beyond it.
-    if (fold_tip(link, &at)? == *expected && !is_merged)
-        || merge_base(link, &at, to)? != Some(*expected)
-    {
-        return Ok(CaughtUp::Not);
+    if fold_tip(link, &at)? == *expected || merge_base(link, &at, to)? != Some(*expected) {
+        return Ok(None);
     }
     words.tell(link)?;
     let mut waits = 0;
@@ -68,13 +53,13 @@ pub(super) fn catch_up(
         match made? {
             Try::Made(commit) => {
                 show_commit(link, &commit);
-                return Ok(CaughtUp::Made(commit));
+                return Ok(Some(commit));
             }
-            Try::Disagree => return Ok(CaughtUp::Disagree(tip(link)?)),
+            Try::Disagree => return Ok(None),
             Try::Outrun => pause(attempt),
             // What lies there for long is not waited for.
             Try::Dirty if waits >= DOLT_DIRTY_WAITS_MAX && pending.is_none() => {
-                return Ok(CaughtUp::Not);
+                return Ok(None);
             }
             Try::Dirty => {
                 waits += 1;
@@ -82,7 +67,7 @@ pub(super) fn catch_up(
             }
         }
     }
-    Ok(CaughtUp::Not)
+    Ok(None)
 }
 
 /// What came of one try.

@@ -10,9 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
 use doltswarm_core::id::{CommitHash, PeerId};
-use doltswarm_core::limits::DOLT_CATCH_UP_MERGES_MAX;
 
-use self::catch_up::{CaughtUp, Metas};
+use self::catch_up::Metas;
 use self::chunks::{DoltChunks, Pusher};
 use self::counters::Counters;
 use self::cut::Note;
@@ -370,30 +369,15 @@ impl Engine for Dolt {
         expected: &CommitHash,
         to: &CommitHash,
         meta: &CommitMeta,
-        policy: ConflictPolicy,
         pending: Option<&CommitMeta>,
     ) -> EngineResult<Option<CommitHash>> {
         let metas = Metas { catch_up: meta, pending };
-        let (mut from, mut to) = (*expected, *to);
-        for merges in 0..DOLT_CATCH_UP_MERGES_MAX {
-            self.counters.raise(self.exec.link()?, &from, &to)?;
-            let link = self.main_link()?;
-            let at = match catch_up::catch_up(link, &from, &to, merges > 0, metas)? {
-                CaughtUp::Made(commit) => {
-                    ingest::drop_kept(self.main.link()?, Some(&commit))?;
-                    return Ok(Some(commit));
-                }
-                CaughtUp::Not => return Ok(None),
-                CaughtUp::Disagree(at) => at,
-            };
-            // What main has been given since stands, as what is committed later does.
-            let merge = Merge { ours: to, theirs: at, base: from.into() };
-            match self.merge(&merge, policy)? {
-                MergeOutcome::Merged { commit, .. } => (from, to) = (at, commit),
-                MergeOutcome::Impossible { .. } => return Ok(None),
-            }
+        self.counters.raise(self.exec.link()?, expected, to)?;
+        let made = catch_up::catch_up(self.main_link()?, expected, to, metas)?;
+        if made.is_some() {
+            ingest::drop_kept(self.main.link()?, made.as_ref())?;
         }
-        Ok(None)
+        Ok(made)
     }
 
     fn set_parked(&mut self, heads: &[CommitHash]) -> EngineResult<()> {

@@ -1,9 +1,9 @@
 //! Catch-up commits: what others did comes into a main that is never at rest, and nothing else
 //! does.
 
+use doltswarm_core::commit::ConflictPolicy;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use doltswarm_core::commit::ConflictPolicy;
 use doltswarm_core::id::CommitHash;
 use mysql::prelude::Queryable;
 use serde_json::json;
@@ -14,9 +14,6 @@ use super::server::connect;
 use crate::engine::conformance::{Pair, Side, merge, meta_at, query};
 use crate::engine::dolt::{DoltOptions, store};
 use crate::engine::{MergeOutcome, MoveOutcome};
-
-/// What most swarms do with conflicts.
-const POLICY: ConflictPolicy = ConflictPolicy::Settle;
 
 /// The fold of what `a` is at and of what `b` wrote.
 fn fold(pair: &mut Pair, ours: &str, theirs: &str) -> (CommitHash, CommitHash) {
@@ -32,13 +29,13 @@ fn it_has_main_and_the_fold_as_parents_and_the_work_of_both() {
     let (base, to) = fold(&mut pair, "INSERT INTO t VALUES (2, 2)", "INSERT INTO t VALUES (3, 3)");
     let meta = meta_at("catch up", 1_800_000_100);
     assert_eq!(
-        pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap(),
+        pair.a.catch_up(&base, &to, &meta, None).unwrap(),
         None,
         "main is where it should be"
     );
     let outran = pair.exec(Side::A, "INSERT INTO t VALUES (4, 4); UPDATE t SET a = 5 WHERE id = 2");
     assert_eq!(pair.a.move_main(&base, &to).unwrap(), MoveOutcome::MainChanged(outran));
-    let made = pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap().expect("a commit");
+    let made = pair.a.catch_up(&base, &to, &meta, None).unwrap().expect("a commit");
     let info = pair.a.commit_info(&made).unwrap().unwrap();
     assert_eq!(info.parents, [outran, to]);
     assert_eq!((info.author_name, info.message), (meta.author_name, meta.message));
@@ -53,39 +50,14 @@ fn it_has_main_and_the_fold_as_parents_and_the_work_of_both() {
     assert_eq!(pair.a.dirty_tables().unwrap(), Vec::<String>::new());
 }
 
-/// What main was given later stands, and what the fold had is recorded.
 #[test]
-fn main_and_the_fold_are_merged_if_they_disagree() {
-    for (clash, rows, records) in [
-        ("UPDATE t SET a = 4 WHERE id = 1", json!([[1, 4], [2, 2]]), 1),
-        ("DELETE FROM t WHERE id = 1", json!([[2, 2]]), 1),
-        ("ALTER TABLE t ADD COLUMN b INT", json!([[1, 3, null], [2, 2, null]]), 0),
-    ] {
-        let Some((mut pair, _all)) = pair_at() else { return };
-        let theirs = "UPDATE t SET a = 3 WHERE id = 1; CREATE TABLE other (id INT PRIMARY KEY)";
-        let (base, to) = fold(&mut pair, "INSERT INTO t VALUES (2, 2)", theirs);
-        let outran = pair.exec(Side::A, clash);
-        let meta = meta_at("catch up", 1_800_000_100);
-        let made = pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap().expect("a commit");
-        let info = pair.a.commit_info(&made).unwrap().unwrap();
-        assert_eq!(info.parents[0], outran, "{clash}");
-        assert_eq!(pair.a.main().unwrap(), made, "{clash}");
-        assert_eq!(pair.a.dirty_tables().unwrap(), Vec::<String>::new(), "{clash}");
-        assert_eq!(query(pair.a.as_ref(), "SELECT * FROM t ORDER BY id"), rows, "{clash}");
-        let counted = query(pair.a.as_ref(), "SELECT count(*) FROM swarm_conflicts");
-        assert_eq!(counted, json!([[records]]), "{clash}");
-        assert_eq!(query(pair.a.as_ref(), "SELECT count(*) FROM other"), json!([[0]]), "{clash}");
-    }
-}
-
-#[test]
-fn nothing_is_caught_up_if_the_swarm_parks_what_disagrees() {
+fn what_disagrees_is_not_caught_up() {
     let Some((mut pair, _all)) = pair_at() else { return };
     let theirs = "UPDATE t SET a = 3 WHERE id = 1";
     let (base, to) = fold(&mut pair, "INSERT INTO t VALUES (2, 2)", theirs);
     let outran = pair.exec(Side::A, "UPDATE t SET a = 4 WHERE id = 1");
     let meta = meta_at("catch up", 1_800_000_100);
-    let made = pair.a.catch_up(&base, &to, &meta, ConflictPolicy::Park, None).unwrap();
+    let made = pair.a.catch_up(&base, &to, &meta, None).unwrap();
     assert_eq!(made, None);
     assert_eq!(pair.a.main().unwrap(), outran);
     // The next thing on the same connection works.
@@ -100,12 +72,12 @@ fn uncommitted_work_is_waited_for() {
     let mut other = connect(&all[0]);
     other.query_drop("INSERT INTO t VALUES (9, 9)").unwrap();
     let meta = meta_at("catch up", 1_800_000_100);
-    assert_eq!(pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap(), None);
+    assert_eq!(pair.a.catch_up(&base, &to, &meta, None).unwrap(), None);
     assert_eq!(pair.a.main().unwrap(), outran);
     assert_eq!(pair.a.dirty_tables().unwrap(), ["t"]);
     // Unless the node commits for others.
     let pending = meta_at("what lay there", 1_800_000_101);
-    let made = pair.a.catch_up(&base, &to, &meta, POLICY, Some(&pending)).unwrap();
+    let made = pair.a.catch_up(&base, &to, &meta, Some(&pending)).unwrap();
     let info = pair.a.commit_info(&made.expect("a commit")).unwrap().unwrap();
     let below = pair.a.commit_info(&info.parents[0]).unwrap().unwrap();
     assert_eq!((below.message, below.parents), (pending.message, vec![outran]));
@@ -122,9 +94,9 @@ fn what_is_taken_back_is_not_waited_for() {
     let mut other = connect(&all[0]);
     other.query_drop("INSERT INTO t VALUES (9, 9)").unwrap();
     let meta = meta_at("catch up", 1_800_000_100);
-    assert_eq!(pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap(), None);
+    assert_eq!(pair.a.catch_up(&base, &to, &meta, None).unwrap(), None);
     other.query_drop("DELETE FROM t WHERE id = 9").unwrap();
-    assert!(pair.a.catch_up(&base, &to, &meta, POLICY, None).unwrap().is_some());
+    assert!(pair.a.catch_up(&base, &to, &meta, None).unwrap().is_some());
 }
 
 /// Inserts and commits row after row without a transaction, so that each is uncommitted for a
@@ -180,7 +152,7 @@ fn under_programs_that_never_rest_nothing_is_lost_and_nothing_uncommitted_taken_
                     panic!("{outcome:?}")
                 };
                 let meta = meta_at("catch up", 1_800_000_100);
-                if let Some(made) = pair.a.catch_up(&at, &to, &meta, POLICY, None).unwrap() {
+                if let Some(made) = pair.a.catch_up(&at, &to, &meta, None).unwrap() {
                     break made;
                 }
             };
