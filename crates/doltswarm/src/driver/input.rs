@@ -89,6 +89,8 @@ pub(crate) struct Fetched {
     pub(crate) infos: Infos,
     /// Verified signatures of the user commits that the peer named.
     pub(crate) signatures: Signatures,
+    /// The user commits that take records of conflicts away, with the reasons.
+    pub(crate) lost_records: BTreeMap<CommitHash, String>,
 }
 
 /// Why a pull ended without commits.

@@ -18,6 +18,7 @@ mod input;
 mod intent;
 mod links;
 mod local;
+mod losses;
 mod pull;
 mod recover;
 mod service;
@@ -51,6 +52,7 @@ pub(crate) use engine_thread::{EngineHandle, Stopped};
 pub(crate) use foreign::Refused;
 pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
 pub(crate) use intent::MergeIntents;
+pub(crate) use losses::lost_records;
 pub(crate) use recover::{
     Recovered, recover, resolve, resolve_all, restore_graph, restore_membership,
 };

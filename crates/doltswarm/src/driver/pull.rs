@@ -15,6 +15,7 @@ use doltswarm_core::node::{OpId, PullError};
 use doltswarm_core::walk::{WalkError, WalkResult};
 
 use super::input::{FetchError, Fetched, Infos, Input};
+use super::losses::lost_records;
 use super::recover::resolve_all;
 use super::signatures::{Signatures, add_to};
 use super::transfer::prepare;
@@ -75,7 +76,7 @@ impl Driver {
         heads: &[CommitHash],
         fetched: Fetched,
     ) -> Result<Vec<UserCommit>, FetchError> {
-        let Fetched { infos, mut signatures } = fetched;
+        let Fetched { infos, mut signatures, lost_records } = fetched;
         let WalkResult { found, .. } =
             resolve_all(self.node.graph(), heads, &infos).map_err(|error| match error {
                 // What is missing here was dropped from the database meanwhile, or never stored.
@@ -103,6 +104,8 @@ impl Driver {
             commits.push(found.signed_by(first.signer));
             kept.extend(signed);
         }
+        self.set_losing_aside(&commits, lost_records)
+            .map_err(|error| FetchError::Local(error.to_string()))?;
         self.shared
             .store
             .add_commits(&commits, &kept)
@@ -162,7 +165,10 @@ fn store(
         job.fetch_requests.store(engine.fetch_requests(), Ordering::Release);
         let result = result
             .and_then(|_| collect(engine, &job.store, &heads))
-            .map(|infos| Fetched { infos, signatures })
+            .and_then(|infos| {
+                let lost_records = lost_records(engine, &infos)?;
+                Ok(Fetched { infos, signatures, lost_records })
+            })
             .map_err(fetch_failed);
         if result.is_ok() {
             guard.done();

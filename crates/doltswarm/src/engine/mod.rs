@@ -3,6 +3,7 @@
 //! Architecture Invariant: an engine knows nothing of the network, and the network nothing of an
 //! engine; only the driver knows both.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use doltswarm_core::commit::{CommitInfo, ConflictPolicy, EngineKind, Merge};
@@ -234,6 +235,17 @@ pub trait Engine: Send {
         since: &CommitHash,
     ) -> EngineResult<Option<String>> {
         self.inspect(commit, Some(since))
+    }
+
+    /// Which of these commits, each with its first parent, remove or rewrite records of conflicts
+    /// that the parent has, and what is wrong, for people. There are only ever more records.
+    ///
+    /// A function of the commits alone. Where the records did not change it costs next to nothing.
+    fn lost_records(
+        &mut self,
+        _commits: &[(CommitHash, CommitHash)],
+    ) -> EngineResult<BTreeMap<CommitHash, String>> {
+        Ok(BTreeMap::new())
     }
 
     /// Takes a commit of another program off main: moves main from `tip` back to `to`, and keeps

@@ -18,7 +18,8 @@ use super::newcomer::Newcomer;
 use super::open::{check_name, file_error, store_error, write_config};
 use super::{JoinError, JoinOptions, JoinProgress, OpenError, Swarm};
 use crate::driver::{
-    FetchError, Infos, Signatures, collect, fetch_chunks, resolve_all, roots, verify_signatures,
+    FetchError, Infos, Signatures, collect, fetch_chunks, lost_records, resolve_all, roots,
+    verify_signatures,
 };
 use crate::engine::{ChunkFormat, ChunkSource};
 use crate::identity::Identity;
@@ -315,9 +316,19 @@ fn clone(
     let accepted = rest
         .iter()
         .try_for_each(|head| engine.ingest(source(), head))
-        .and_then(|()| collect(engine.as_mut(), store, heads))
+        .and_then(|()| {
+            let infos = collect(engine.as_mut(), store, heads)?;
+            let lost = lost_records(engine.as_mut(), &infos)?;
+            Ok((infos, lost))
+        })
         .map_err(failed)
-        .and_then(|infos| accept(founding, store, heads, &infos, signatures));
+        .and_then(|(infos, lost)| {
+            // As every other node does, so that all come to the same main.
+            for (commit, reason) in lost {
+                store.add_set_aside(&commit, &reason).map_err(store_error)?;
+            }
+            accept(founding, store, heads, &infos, signatures)
+        });
     if accepted.is_err() {
         database.discard(engine);
     }

@@ -8,7 +8,7 @@ use crate::mallory::Mallory;
 
 /// The branches are those of parked heads, because nothing else of a database is shown.
 const SIDE: &str = "parked/side";
-const FORGERY: &str = "parked/forgery";
+pub(crate) const FORGERY: &str = "parked/forgery";
 const DATE: &str = "2027-01-15T08:00:00Z";
 
 /// A client of either kind of database.
@@ -78,14 +78,19 @@ pub(crate) fn side(mallory: &Mallory, base: &str) -> CommitHash {
     hand.commit(mallory.kind, "theirs", "mallory <mallory@example.org>")
 }
 
-/// Makes what looks like the merge commit of two commits, with a row that neither has.
-pub(crate) fn merge(mallory: &Mallory, ours: &CommitHash, theirs: &CommitHash) -> CommitHash {
+/// Makes what looks like the merge commit of two commits, with what `sql` does to it.
+pub(crate) fn merge(
+    mallory: &Mallory,
+    ours: &CommitHash,
+    theirs: &CommitHash,
+    sql: &str,
+) -> CommitHash {
     let mut hand = Hand::on(mallory);
     let text = |commit: &CommitHash| mallory.kind.write_hash(commit);
     hand.call("dolt_checkout", &["-b", FORGERY, &text(ours)]);
     hand.run("BEGIN");
     hand.call("dolt_merge", &[&text(theirs), "--no-commit", "--no-ff"]);
-    hand.run("INSERT INTO t VALUES (666, 'forged')");
+    hand.run(sql);
     let author = format!("{MERGE_AUTHOR_NAME} <{MERGE_AUTHOR_EMAIL}>");
     hand.commit(mallory.kind, &merge_message(ours, theirs), &author)
 }

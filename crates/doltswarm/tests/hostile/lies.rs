@@ -168,7 +168,7 @@ async fn a_forged_merge_commit_is_no_head() {
     let base = main_of(&a).await;
     let ours = mallory.commit("INSERT INTO t VALUES (1, 'ours')");
     let theirs = forgery::side(&mallory, &base);
-    let forged = forgery::merge(&mallory, &ours, &theirs);
+    let forged = forgery::merge(&mallory, &ours, &theirs, "INSERT INTO t VALUES (666, 'forged')");
     mallory.say(&[forged], &[mallory.signed(&ours), mallory.signed(&theirs)]);
     is_refused(&a, &mallory, "merge commit").await;
     the_others_go_on(&a, &b, 101).await;

@@ -7,6 +7,7 @@ mod forgery;
 mod lies;
 mod mallory;
 mod noise;
+mod records;
 #[path = "../nodes/support.rs"]
 #[allow(dead_code, reason = "shared with the tests of honest nodes")]
 mod support;

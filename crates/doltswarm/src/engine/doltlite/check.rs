@@ -16,12 +16,9 @@ use doltswarm_core::limits::{
 };
 
 use super::chunks::{DoltLiteChunks, schema_of};
-use super::connection::{
-    During, MALFORMED, Purpose, hash_value, open_at, open_branch, quote, text,
-};
+use super::connection::{During, MALFORMED, Purpose, open_branch, quote, text};
 use super::ffi::{Connection, SqliteError};
 use super::keeper::Keeper;
-use super::record;
 use super::sizes::too_large;
 use crate::engine::stop;
 use crate::engine::{EngineError, EngineResult, Value};
@@ -130,40 +127,6 @@ impl Checker {
             none => Ok(none.insert(DoltLiteChunks::open(path)?)),
         }
     }
-}
-
-/// What a commit of another program does to the records that were there in `since`, if it is more
-/// than to change their state: records only ever become more.
-pub(super) fn lost_records(
-    path: &Path,
-    since: &CommitHash,
-    commit: &CommitHash,
-) -> EngineResult<Option<String>> {
-    let connection = open_at(path, since)?;
-    let hash = |at: &CommitHash| {
-        let sql = "SELECT dolt_hashof_table(?, ?)";
-        match connection.rows(sql, &[record::TABLE.into(), hash_value(at)]) {
-            Err(error) if error.message.contains("not found") => Ok(None),
-            rows => rows.during("look for the records of conflicts").map(Some),
-        }
-    };
-    // If there are no records yet, none is lost.
-    let Some(before) = hash(since)? else { return Ok(None) };
-    let Some(after) = hash(commit)? else {
-        return Ok(Some(format!("it drops the table {}", record::TABLE)));
-    };
-    if before == after {
-        return Ok(None);
-    }
-    let sql = "SELECT 1 FROM dolt_diff_swarm_conflicts(?, ?) WHERE diff_type = 'removed' \
-               OR (diff_type = 'modified' AND (to_kind, to_table_name, to_row_key) \
-                   IS NOT (from_kind, from_table_name, from_row_key)) \
-               OR (diff_type = 'modified' AND (to_base, to_loser, to_winner) \
-                   IS NOT (from_base, from_loser, from_winner)) LIMIT 1";
-    let params = [hash_value(since), hash_value(commit)];
-    let rows = connection.rows(sql, &params).during("compare the records of conflicts")?;
-    let message = || format!("it removes or rewrites records of conflicts in {}", record::TABLE);
-    Ok((!rows.is_empty()).then(message))
 }
 
 /// Opens what is on the branch and looks at everything.

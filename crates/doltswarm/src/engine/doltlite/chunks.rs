@@ -131,25 +131,87 @@ const CATALOG_WITH_META: u8 = 0x46;
 /// The oldest version of a list of tables: entries with one text instead of three.
 const CATALOG_WITHOUT_KINDS: u8 = 0x44;
 
+/// What a list of tables says of one object.
+struct Entry<'a> {
+    /// Where it begins.
+    at: usize,
+    /// The number of the table; what has no rows of its own has 0.
+    number: u32,
+    /// `table`, `index` and so on; none in the oldest version.
+    kind: Option<&'a [u8]>,
+    name: &'a [u8],
+}
+
+/// The number of the table, its flags, the root of its rows, the hash of its definition.
+const ENTRY_FIXED_BYTES: usize = 4 + 1 + 2 * HASH_BYTES;
+
+/// The entries of a list of tables, as far as the bytes read as some.
+fn entries(catalog: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    let version = catalog.first().copied();
+    let texts = if version == Some(CATALOG_WITHOUT_KINDS) { 1 } else { 3 };
+    let mut at = if version == Some(CATALOG_WITH_META) { 13 } else { 5 };
+    std::iter::from_fn(move || {
+        // The lengths of the texts that follow them.
+        let fixed = catalog.get(at..at + ENTRY_FIXED_BYTES + 2 * texts)?;
+        let number = u32::from_le_bytes([fixed[0], fixed[1], fixed[2], fixed[3]]);
+        let lengths = fixed[ENTRY_FIXED_BYTES..].chunks_exact(2);
+        let mut end = at + fixed.len();
+        let mut parts = [&[][..]; 3];
+        for (part, length) in parts.iter_mut().zip(lengths) {
+            let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
+            // A text that is cut off ends the list.
+            *part = catalog.get(end..end + length).unwrap_or_default();
+            end += length;
+        }
+        let (kind, name) = if texts == 1 { (None, parts[0]) } else { (Some(parts[0]), parts[1]) };
+        let entry = Entry { at, number, kind, name };
+        at = end;
+        Some(entry)
+    })
+}
+
 /// Overwrites the roots of the rows in a list of tables. What does not read as one stays as it is,
 /// and is then another schema for each content, which costs time and nothing else.
 fn blank_roots(catalog: &mut [u8]) {
-    let Some(version) = catalog.first().copied() else { return };
-    let texts = if version == CATALOG_WITHOUT_KINDS { 1 } else { 3 };
-    let mut at = if version == CATALOG_WITH_META { 13 } else { 5 };
-    // The number of the table, its flags, the root of its rows, the hash of its definition, and the
-    // lengths of the texts that follow.
-    let fixed = 4 + 1 + 2 * HASH_BYTES;
-    while let Some(entry) = catalog.get_mut(at..at + fixed + 2 * texts) {
-        let number = u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-        let lengths = entry[fixed..].chunks_exact(2);
-        let length: usize =
-            lengths.map(|pair| usize::from(u16::from_le_bytes([pair[0], pair[1]]))).sum();
-        if number > 1 {
-            entry[5..5 + HASH_BYTES].fill(0);
-        }
-        at += fixed + 2 * texts + length;
+    let tables: Vec<usize> =
+        entries(catalog).filter(|entry| entry.number > 1).map(|entry| entry.at).collect();
+    for at in tables {
+        catalog[at + 5..at + 5 + HASH_BYTES].fill(0);
     }
+}
+
+/// A table as a commit has it: equal for equal rows and definitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TableState {
+    pub(super) rows: ChunkHash,
+    pub(super) definition: ChunkHash,
+}
+
+/// The state of a table in a commit, or `None` if there is no table of that name.
+pub(super) fn table_state(
+    chunks: &mut DoltLiteChunks,
+    commit: &CommitHash,
+    name: &str,
+) -> EngineResult<Option<TableState>> {
+    let hash = parts_of(chunks, commit)?.catalog;
+    if hash.as_bytes() == &[0; HASH_BYTES] {
+        // The commit that a database begins with has no tables.
+        return Ok(None);
+    }
+    let catalog = chunks.get_many(&[hash])?.into_iter().flatten().next();
+    let catalog = catalog.ok_or(EngineError::NoSuchCommit(*commit))?;
+    let mut found = entries(&catalog).filter(|entry| {
+        entry.kind.is_none_or(|kind| kind == b"table")
+            && entry.name.eq_ignore_ascii_case(name.as_bytes())
+    });
+    let at = found.next().map(|entry| entry.at);
+    let hash = |at: usize| {
+        let bytes = catalog.get(at..).and_then(|bytes| bytes.first_chunk());
+        bytes.copied().map(ChunkHash::from_bytes)
+    };
+    Ok(at.and_then(|at| {
+        Some(TableState { rows: hash(at + 5)?, definition: hash(at + 5 + HASH_BYTES)? })
+    }))
 }
 
 /// The rules of DoltLite's chunks.

@@ -4,6 +4,7 @@
 //! `main`, one that makes merges on the branch `swarm/merge`, and one for each reader. A
 //! checked-out branch belongs to a connection, so they do not disturb each other.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ mod history;
 mod intake;
 mod keeper;
 mod log;
+mod losses;
 mod merge;
 mod reader;
 mod record;
@@ -274,7 +276,7 @@ impl DoltLite {
         if let Some(fault) = self.new_fault(commit, since)? {
             return Ok(Some(fault));
         }
-        if let Some(fault) = check::lost_records(&self.path, since, commit)? {
+        if let Some(fault) = losses::lost_since(&self.path, since, commit)? {
             return Ok(Some(fault));
         }
         self.checker.too_large(&self.path, commit, Some(since))
@@ -439,7 +441,10 @@ impl Engine for DoltLite {
         self.require_good_main()?;
         let executed = commit::pending(&self.main, meta)?;
         if let Some(commit) = executed.commit {
-            let fault = self.own_fault(&commit, &executed.parent, true);
+            let fault = match losses::lost_since(&self.path, &executed.parent, &commit) {
+                Ok(None) => self.own_fault(&commit, &executed.parent, true),
+                fault => fault,
+            };
             if !matches!(fault, Ok(None)) {
                 // The work is another program's: it is to be there as before.
                 stop::shielded(|| commit::uncommit(&self.main, &executed.parent))?;
@@ -477,6 +482,13 @@ impl Engine for DoltLite {
             self.good_main = Some(*commit);
         }
         Ok(fault)
+    }
+
+    fn lost_records(
+        &mut self,
+        commits: &[(CommitHash, CommitHash)],
+    ) -> EngineResult<BTreeMap<CommitHash, String>> {
+        losses::lost_records(&self.path, commits)
     }
 
     fn refuse(&mut self, tip: &CommitHash, floor: &CommitHash) -> EngineResult<MoveOutcome> {

@@ -64,13 +64,18 @@ pub(super) fn add(
 /// The columns of a record but its state.
 const CONTENT: [&str; 7] = ["id", "kind", "table_name", "row_key", "base", "loser", "winner"];
 
-/// Makes sure that the table has the form it was founded with. One that was dropped or altered is
-/// made anew, with what it held in `base`; what came after comes back with [`keep`].
-pub(super) fn ensure_table(connection: &Connection, base: &CommitHash) -> EngineResult<()> {
+/// Whether the table has the form it was founded with.
+pub(super) fn has_form(connection: &Connection) -> EngineResult<bool> {
     let sql = "SELECT sql FROM sqlite_schema WHERE name = ? COLLATE NOCASE";
     let rows = connection.rows(sql, &[TABLE.into()]).during("look for swarm_conflicts")?;
     // The engine writes a definition in another way than it was given.
-    if rows.first().is_some_and(|row| creates_the_same(text(row.first()), CREATE)) {
+    Ok(rows.first().is_some_and(|row| creates_the_same(text(row.first()), CREATE)))
+}
+
+/// Makes sure that the table has the form it was founded with. One that was dropped or altered is
+/// made anew, with what it held in `base`; what came after comes back with [`keep`].
+pub(super) fn ensure_table(connection: &Connection, base: &CommitHash) -> EngineResult<()> {
+    if has_form(connection)? {
         return Ok(());
     }
     for kind in ["TABLE", "VIEW"] {

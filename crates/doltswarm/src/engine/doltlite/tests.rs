@@ -15,6 +15,7 @@ mod dump;
 mod foreign;
 mod from;
 mod intake;
+mod losses;
 mod own;
 mod pairs;
 mod random;

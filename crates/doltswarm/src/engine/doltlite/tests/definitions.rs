@@ -489,9 +489,9 @@ fn records_that_a_side_removed_come_back() {
     let meta = pair.meta("pending");
     let commit = pair.a.commit_pending(&meta).unwrap().commit.unwrap();
     pair.share(&commit);
-    pair.backend.meddle(Side::A, "DELETE FROM swarm_conflicts");
-    let meta = pair.meta("gone");
-    let ours = pair.a.commit_pending(&meta).unwrap().commit.unwrap();
+    let gone = "DELETE FROM swarm_conflicts; SELECT dolt_commit('-A', '-m', 'gone')";
+    pair.backend.meddle(Side::A, gone);
+    let ours = pair.a.main().unwrap();
     let theirs = pair.exec(Side::B, "UPDATE t SET a = 3 WHERE id = 1");
     pair.transfer(Side::B, &theirs);
     pair.transfer(Side::A, &ours);
