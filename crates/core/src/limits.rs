@@ -156,10 +156,14 @@ pub const DIFFERENCE_BASES_MAX: usize = 4;
 pub const DIFFERENCE_BASE_CHUNKS_MAX: usize = 65_536;
 /// How many batches of a difference wait for the network.
 pub const DIFFERENCE_BATCHES_WAITING_MAX: usize = 2;
-/// About how many bytes of chunks travel in one message.
-pub const CHUNK_MESSAGE_BYTES: usize = 256 << 10;
+/// About how many bytes of chunks travel in one message. A connection that breaks loses the message
+/// under way, so 20 breaks of a join lose half of 640 KiB. The cost of a message is some 20 bytes.
+pub const CHUNK_MESSAGE_BYTES: usize = 32 << 10;
 /// The largest piece of a chunk in one message, in bytes; a larger chunk comes in several.
-pub const CHUNK_PIECE_BYTES_MAX: usize = CHUNK_MESSAGE_BYTES;
+pub const CHUNK_PIECE_BYTES_MAX: usize = 256 << 10;
+/// About how many bytes of chunks are read from the store at once to be sent: reading in smaller
+/// parts costs time, and in larger ones memory for each peer that asks.
+pub const CHUNK_READ_BYTES: usize = 256 << 10;
 /// The largest chunk that travels, in bytes: the largest that DoltLite can make, so that what a
 /// merge puts side by side can travel too. Prolly nodes have a few KiB, but a row is in one chunk,
 /// at most two large ones are in the same, and DoltLite takes no row above 10⁹ bytes.

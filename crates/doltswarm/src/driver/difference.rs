@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, CommitHash};
 use doltswarm_core::limits::{
-    CHUNK_MESSAGE_BYTES, CHUNKS_READ_AT_ONCE_MAX, DIFFERENCE_BASE_CHUNKS_MAX, DIFFERENCE_BYTES_MAX,
+    CHUNK_READ_BYTES, CHUNKS_READ_AT_ONCE_MAX, DIFFERENCE_BASE_CHUNKS_MAX, DIFFERENCE_BYTES_MAX,
 };
 
 use crate::engine::{ChunkFormat, ChunkReader, EngineResult};
@@ -47,7 +47,7 @@ impl Difference {
         Self { format, level, next: BTreeSet::new(), base, seen, base_read: 0, given: 0 }
     }
 
-    /// The next chunks, about one message of them, or `None` at the end. `skips` tells which
+    /// The next chunks, about `CHUNK_READ_BYTES` of them, or `None` at the end. `skips` tells which
     /// commits the asker does not need.
     pub(super) fn batch(
         &mut self,
@@ -56,13 +56,13 @@ impl Difference {
     ) -> EngineResult<Option<Vec<Bytes>>> {
         let mut batch = Vec::new();
         let mut size = 0;
-        while size < CHUNK_MESSAGE_BYTES && self.given < DIFFERENCE_BYTES_MAX {
+        while size < CHUNK_READ_BYTES && self.given < DIFFERENCE_BYTES_MAX {
             if self.level.is_empty() && !self.descend(reader)? {
                 break;
             }
             let some = self.level.len().min(CHUNKS_READ_AT_ONCE_MAX);
             let hashes = &self.level.make_contiguous()[..some];
-            let read = reader.get_first(hashes, CHUNK_MESSAGE_BYTES - size)?;
+            let read = reader.get_first(hashes, CHUNK_READ_BYTES - size)?;
             self.level.drain(..read.len());
             // What is missing here the asker will miss and ask for by its hash.
             for data in read.into_iter().flatten() {
@@ -96,12 +96,12 @@ impl Difference {
         let mut left = &level[..];
         while !left.is_empty() && self.base_read <= DIFFERENCE_BASE_CHUNKS_MAX {
             let some = left.len().min(CHUNKS_READ_AT_ONCE_MAX);
-            let read = reader.get_first(&left[..some], CHUNK_MESSAGE_BYTES)?;
+            let read = reader.get_first(&left[..some], CHUNK_READ_BYTES)?;
             left = &left[read.len()..];
             self.base_read += read.len();
             for data in read.into_iter().flatten() {
                 // Rows are that large, and never what leads to them: the trees have other heights.
-                if data.len() > CHUNK_MESSAGE_BYTES {
+                if data.len() > CHUNK_READ_BYTES {
                     return Ok(below);
                 }
                 below.extend(self.format.children(&data)?);

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
-use doltswarm_core::limits::{CHUNK_MESSAGE_BYTES, CHUNK_PATIENCE, DIFFERENCE_BATCHES_WAITING_MAX};
+use doltswarm_core::limits::{CHUNK_PATIENCE, CHUNK_READ_BYTES, DIFFERENCE_BATCHES_WAITING_MAX};
 use doltswarm_core::message::{Advert, AdvertReply, HeadReply, HeadRequest, Hello, SignedCommit};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -61,7 +61,7 @@ impl Service {
     /// are not in memory together.
     async fn get(&self, hashes: Vec<ChunkHash>) -> Result<Vec<Option<Vec<u8>>>, Refusal> {
         let asked = hashes.clone();
-        let found = self.read(move |chunks| chunks.get_first(&asked, CHUNK_MESSAGE_BYTES)).await?;
+        let found = self.read(move |chunks| chunks.get_first(&asked, CHUNK_READ_BYTES)).await?;
         if found.iter().all(Option::is_some) {
             return Ok(found);
         }
@@ -70,7 +70,7 @@ impl Service {
         let shared = Arc::clone(&self.shared);
         let again = self.shared.engine.call(move |_| {
             let mut chunks = shared.chunks.lock().expect("because no holder of this lock panics");
-            chunks.get_first(&hashes, CHUNK_MESSAGE_BYTES)
+            chunks.get_first(&hashes, CHUNK_READ_BYTES)
         });
         match timeout(CHUNK_PATIENCE, again).await {
             Ok(Ok(Ok(found))) => Ok(found),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use doltswarm_core::id::{ChunkHash, CommitHash, PeerId};
-use doltswarm_core::limits::{CHUNK_MESSAGE_BYTES, MERGE_DEATHS_MAX};
+use doltswarm_core::limits::{CHUNK_READ_BYTES, MERGE_DEATHS_MAX};
 use doltswarm_core::message::{HeadRequest, Hello, PROTOCOL_VERSION};
 use tokio::sync::oneshot;
 
@@ -123,7 +123,7 @@ async fn large_chunks_are_not_read_together_for_a_peer() {
         let mut next = Vec::new();
         for (hash, chunk) in level.into_iter().zip(read.into_iter().flatten()) {
             next.extend(shared.format.children(&chunk).expect("a good chunk"));
-            if chunk.len() > CHUNK_MESSAGE_BYTES {
+            if chunk.len() > CHUNK_READ_BYTES {
                 large.push(hash);
             }
         }

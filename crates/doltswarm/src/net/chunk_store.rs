@@ -126,7 +126,8 @@ impl RemoteChunkStore {
     ) -> Result<bool, Stopped> {
         let mut assembly = Assembly::default();
         let request = wire::hashes_to(&part[*done..]);
-        let mut batches = slow(chunks(self.link.bulk(live)).get_many(request)).await?;
+        let mut batches =
+            slow(live.bulk_received(), chunks(self.link.bulk(live)).get_many(request)).await?;
         while let Some(batch) = next(&mut batches, live.bulk_received()).await? {
             if batch.chunks.is_empty() {
                 return Err(Failed::from(WireError::Missing { field: "chunks" }).into());
@@ -169,7 +170,8 @@ impl RemoteChunkStore {
         let request = &wire::commits_request_to(want, have).map_err(CallError::Unsendable)?;
         let begun = self.link.attempts(|live| async move {
             let channel = self.link.bulk(&live);
-            let messages = slow(chunks(channel).difference(request.clone())).await?;
+            let messages =
+                slow(live.bulk_received(), chunks(channel).difference(request.clone())).await?;
             Ok((messages, live.bulk_received().clone()))
         });
         let (messages, received) = begun.await?;
@@ -180,7 +182,9 @@ impl RemoteChunkStore {
     pub async fn has(&self, hash: &ChunkHash) -> Result<bool, ChunkStoreError> {
         let request = &pb::GetRequest { hash: Bytes::copy_from_slice(hash.as_bytes()) };
         let call = self.link.attempts(|live| async move {
-            let reply = brief(chunks(self.link.bulk(&live)).has(request.clone())).await?;
+            let reply =
+                slow(live.bulk_received(), chunks(self.link.bulk(&live)).has(request.clone()))
+                    .await?;
             Ok(reply.present)
         });
         Ok(call.await?)
@@ -192,7 +196,11 @@ impl RemoteChunkStore {
         for part in hashes.chunks(CHUNKS_PER_REQUEST_MAX) {
             let request = &wire::hashes_to(part);
             let call = self.link.attempts(|live| async move {
-                let reply = slow(chunks(self.link.bulk(&live)).has_many(request.clone())).await?;
+                let reply = slow(
+                    live.bulk_received(),
+                    chunks(self.link.bulk(&live)).has_many(request.clone()),
+                )
+                .await?;
                 Ok(wire::presences_from(part.len(), reply.present)?)
             });
             present.extend(call.await?);

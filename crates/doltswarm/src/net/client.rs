@@ -215,7 +215,8 @@ impl PeerLink {
         self.attempts(|live| async move {
             let mut client = SyncerClient::new(self.bulk(&live))
                 .max_decoding_message_size(COMMITS_MESSAGE_BYTES_MAX);
-            let mut batches = slow(client.list_commits(message.clone())).await?;
+            let mut batches =
+                slow(live.bulk_received(), client.list_commits(message.clone())).await?;
             let mut commits = Vec::new();
             while let Some(batch) = next(&mut batches, live.bulk_received()).await? {
                 commits.extend(wire::commits_reply_from(&batch)?);
@@ -238,7 +239,7 @@ impl PeerLink {
             let mut grants = Vec::new();
             loop {
                 let request = pb::GrantsRequest { skip: grants.len() as u64 };
-                let reply = slow(client.list_grants(request)).await?;
+                let reply = slow(live.bulk_received(), client.list_grants(request)).await?;
                 let page = wire::grants_from(&reply.grants)?;
                 if reply.more && page.is_empty() {
                     return Err(WireError::Missing { field: "grants" }.into());
@@ -343,36 +344,41 @@ fn sized<M: Message>(message: Result<M, WireError>) -> Result<M, CallError> {
 
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
-/// Waits for the answer of a small call.
+/// Waits for the answer of a small call on the channel for small messages.
 pub(crate) async fn brief<T>(call: impl Future<Output = Answer<T>>) -> Result<T, Failed> {
-    within(CALL_TIMEOUT, call).await
-}
-
-/// Waits for the answer of a large call, or for a stream to begin.
-pub(crate) async fn slow<T>(call: impl Future<Output = Answer<T>>) -> Result<T, Failed> {
-    within(STALL_TIMEOUT, call).await
-}
-
-async fn within<T>(
-    limit: std::time::Duration,
-    call: impl Future<Output = Answer<T>>,
-) -> Result<T, Failed> {
-    match timeout(limit, call).await {
+    match timeout(CALL_TIMEOUT, call).await {
         Ok(answer) => Ok(answer?.into_inner()),
         Err(_) => Err(CallError::TimedOut.into()),
     }
 }
 
-/// Waits for the next message of a stream, as long as anything arrives on its channel: on a slow
-/// link one message takes longer than a dead one is waited for.
+/// Waits for the answer of a call on the channel for transfers, or for its stream to begin.
+pub(crate) async fn slow<T>(
+    received: &Received,
+    call: impl Future<Output = Answer<T>>,
+) -> Result<T, Failed> {
+    Ok(while_arriving(received, call).await??.into_inner())
+}
+
+/// Waits for the next message of a stream on the channel for transfers.
 pub(crate) async fn next<T>(
     stream: &mut Streaming<T>,
     received: &Received,
 ) -> Result<Option<T>, Failed> {
+    Ok(while_arriving(received, stream.message()).await??)
+}
+
+/// Waits as long as anything arrives on the channel: on a slow link one message, and an answer that
+/// waits behind those of other calls, takes longer than a peer that does nothing is waited for.
+async fn while_arriving<T>(
+    received: &Received,
+    work: impl Future<Output = T>,
+) -> Result<T, Failed> {
+    let mut work = std::pin::pin!(work);
     loop {
         let before = received.load(Ordering::Relaxed);
-        match timeout(STALL_TIMEOUT, stream.message()).await {
-            Ok(message) => return Ok(message?),
+        match timeout(STALL_TIMEOUT, &mut work).await {
+            Ok(done) => return Ok(done),
             Err(_) if received.load(Ordering::Relaxed) != before => {}
             Err(_) => return Err(CallError::TimedOut.into()),
         }

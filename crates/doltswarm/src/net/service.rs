@@ -105,7 +105,7 @@ pub trait PeerService: Send + Sync + 'static {
     fn join(&self, from: PeerId, ask: JoinAsk) -> BoxFuture<'_, Result<JoinAnswer, Refusal>>;
 
     /// The first of the chunks, in the order asked, `None` where absent: one at least, and no
-    /// further ones once they have `CHUNK_MESSAGE_BYTES` together, so that few large ones are in
+    /// further ones once they have `CHUNK_READ_BYTES` together, so that few large ones are in
     /// memory. The network asks for at most `CHUNKS_READ_AT_ONCE_MAX` at a time, and again for the
     /// rest.
     fn chunks(

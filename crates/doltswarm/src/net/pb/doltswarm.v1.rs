@@ -179,13 +179,13 @@ pub struct Chunk {
     #[prost(uint64, tag = "4")]
     pub rest: u64,
 }
-/// As many chunks as fit in 256 KiB.
+/// As many chunks as fit in 32 KiB, or one piece of up to 256 KiB.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChunkBatch {
     #[prost(message, repeated, tag = "1")]
     pub chunks: ::prost::alloc::vec::Vec<Chunk>,
 }
-/// Signed commits, or as many chunks as fit in 256 KiB. No commits follow the first chunk.
+/// Signed commits, or chunks as in `ChunkBatch`. No commits follow the first chunk.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DifferenceBatch {
     #[prost(bytes = "bytes", repeated, tag = "1")]
