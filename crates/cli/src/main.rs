@@ -20,6 +20,8 @@ use crate::args::{Cli, Command};
 use crate::error::CommandError;
 
 fn main() -> ExitCode {
+    // Before there are threads that take memory.
+    doltswarm::engine::return_large_blocks();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error),

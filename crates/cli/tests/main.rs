@@ -9,6 +9,7 @@ mod demo;
 mod dolt;
 mod dump;
 mod json;
+mod memory;
 mod node;
 mod shell;
 mod support;

@@ -24,7 +24,7 @@ pub mod doltlite;
 
 pub use dolt::store::DoltFormat;
 pub use dolt::{Dolt, DoltOptions, DoltUrl, Password};
-pub use doltlite::{DoltLite, DoltLiteFormat};
+pub use doltlite::{DoltLite, DoltLiteFormat, return_large_blocks};
 pub use error::{EngineError, EngineResult};
 pub use source::ChunkSource;
 pub use value::{Rows, Statement, Value};

@@ -58,6 +58,7 @@ mod violations;
 mod tests;
 
 pub use chunks::DoltLiteFormat;
+pub use ffi::return_large_blocks;
 
 /// More than an empty database takes.
 const ROOM_BYTES: usize = 64 << 10;

@@ -19,10 +19,12 @@ mod calendar;
 mod connection;
 mod functions;
 mod handle;
+mod memory;
 mod remote;
 mod statement;
 
 pub(super) use connection::{Connection, SqliteError};
+pub use memory::return_large_blocks;
 pub(super) use remote::{ChunkKind, ChunkWriter, ReadOnlyStore, chunk_children, chunk_kind};
 
 /// How many bytes the engine's hashes have.
