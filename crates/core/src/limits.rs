@@ -40,6 +40,9 @@ pub const WALK_STEPS_MAX: usize = 64 << 20;
 pub const COMMITS_READ_AHEAD_MAX: usize = 256;
 /// How many merges are remembered in memory; a forgotten one is only made again.
 pub const MERGES_REMEMBERED_MAX: usize = 65_536;
+/// How many impossible merges the engine remembers by what they depend on, under the policy `park`;
+/// a forgotten one is only tried again. More heads than 64 keys have in a fold.
+pub const REFUSALS_REMEMBERED_MAX: usize = 4_096;
 /// How often in a row a fold is begun anew for newer heads before it is known. More would merge
 /// less in vain; without a limit a busy swarm would never move main. Also, how often in a row
 /// commits made here may come before main is at the fold; then they are held back.

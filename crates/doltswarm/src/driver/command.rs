@@ -135,6 +135,7 @@ impl Driver {
             chunk_bytes_received: net.chunk_bytes_received,
             fetches: self.shared.fetches.load(Ordering::Acquire),
             fetch_requests: self.shared.fetch_requests.load(Ordering::Acquire),
+            merges: self.shared.merges.load(Ordering::Acquire),
         }
     }
 

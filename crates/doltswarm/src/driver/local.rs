@@ -1,8 +1,9 @@
 //! What happens on this peer's own database: commits, merges, moves of main.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use doltswarm_core::commit::{Merge, UserCommit};
+use doltswarm_core::commit::{ConflictPolicy, Merge, UserCommit};
 use doltswarm_core::id::CommitHash;
 use doltswarm_core::limits::MERGE_TIME_MAX;
 use doltswarm_core::node::{MoveResult, OpId};
@@ -37,6 +38,21 @@ fn move_main(
     }
     let _ = shared.inputs.send(Input::Refused(refused));
     if main == *from { engine.move_main(from, to) } else { Ok(MoveOutcome::MainChanged(main)) }
+}
+
+/// Why a merge is impossible, if the engine needs not try it to know.
+fn recall_impossible(
+    engine: &mut dyn Engine,
+    merge: &Merge,
+    policy: ConflictPolicy,
+) -> Option<String> {
+    if policy != ConflictPolicy::Park {
+        return None;
+    }
+    engine.recall_impossible(merge).unwrap_or_else(|error| {
+        tracing::debug!(%error, "an impossible merge is tried again");
+        None
+    })
 }
 
 impl Driver {
@@ -128,9 +144,16 @@ impl Driver {
     pub(super) fn merge(&mut self, op: OpId, merge: Merge) {
         let (shared, policy) = (Arc::clone(&self.shared), self.shared.founding.policy);
         let posted = self.shared.engine.post_within(MERGE_TIME_MAX, move |engine| {
-            shared.intents.begin(&merge.theirs);
-            let result = merge_sound(engine, &merge, policy);
-            shared.intents.end(&merge.theirs);
+            let result = match recall_impossible(engine, &merge, policy) {
+                Some(reason) => Ok((Err(reason), 0)),
+                None => {
+                    shared.merges.fetch_add(1, Ordering::AcqRel);
+                    shared.intents.begin(&merge.theirs);
+                    let result = merge_sound(engine, &merge, policy);
+                    shared.intents.end(&merge.theirs);
+                    result
+                }
+            };
             let _ = shared.inputs.send(Input::Merged { op, merge, result });
         });
         if posted.is_err() {

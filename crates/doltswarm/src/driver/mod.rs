@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) fetches: AtomicU64,
     /// How many requests the engine made for that, as it said after the last one.
     pub(crate) fetch_requests: AtomicU64,
+    /// How many merges the engine was asked for.
+    pub(crate) merges: AtomicU64,
     /// How many pulls use the staged chunks.
     pub(crate) pulls: Mutex<usize>,
 }

@@ -286,6 +286,12 @@ pub trait Engine: Send {
     /// The algorithm is section "The fold" of `docs/protocol.md`.
     fn merge(&mut self, merge: &Merge, policy: ConflictPolicy) -> EngineResult<MergeOutcome>;
 
+    /// Why [`Engine::merge`] would find this merge impossible under the policy `park`, if that
+    /// follows from merges before it. So a parked head that is tried again costs next to nothing.
+    fn recall_impossible(&mut self, _merge: &Merge) -> EngineResult<Option<String>> {
+        Ok(None)
+    }
+
     /// The common ancestor that the engine's own merge compares two commits with; `None` where they
     /// have none.
     ///

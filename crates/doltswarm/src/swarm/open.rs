@@ -325,6 +325,7 @@ impl Parts {
             intents: MergeIntents::open(dir),
             fetches: AtomicU64::new(0),
             fetch_requests: AtomicU64::new(0),
+            merges: AtomicU64::new(0),
             pulls: Mutex::new(0),
         });
         Ok((Assembled { dir: dir.to_owned(), shared, engine_ended, lock }, queue, recovered))

@@ -70,8 +70,8 @@ pub struct MissingModule {
     pub module: String,
 }
 
-/// What travelled since a node was opened. Each count is exact, but they are not taken at one
-/// instant.
+/// What travelled, and what the engine did with it, since a node was opened. Each count is exact,
+/// but they are not taken at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
 pub struct Traffic {
     /// Calls made of peers to pull from them: each is at least one round trip.
@@ -88,6 +88,8 @@ pub struct Traffic {
     pub fetches: u64,
     /// How many requests it made of the gateway for that.
     pub fetch_requests: u64,
+    /// How many times the engine merged two commits, or tried to.
+    pub merges: u64,
 }
 
 /// Why the database cannot be asked. The node waits for it and goes on by itself.

@@ -1,6 +1,7 @@
 //! What a commit costs the peers that receive it, in counts that do not depend on the machine.
 
-use doltswarm::{Swarm, Traffic};
+use doltswarm::core::commit::ConflictPolicy;
+use doltswarm::{InitOptions, Swarm, Traffic};
 
 use crate::support::{close, exec, homes, in_step};
 
@@ -71,5 +72,47 @@ async fn the_hundredth_commit_costs_a_follower_as_much_as_the_second() {
         on_a_server || sum(&costs, |cost| cost.fetch_requests) > 0,
         "the count is of something"
     );
+    close([a, b]).await;
+}
+
+/// How many merges nodes have asked their engines for.
+async fn merges(nodes: [&Swarm; 2]) -> [u64; 2] {
+    [traffic(nodes[0]).await.merges, traffic(nodes[1]).await.merges]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parked_heads_cost_a_commit_no_merge() {
+    const HEADS: usize = 8;
+    let [a, b] = homes();
+    if a.server().is_some() {
+        // There each is tried again.
+        return;
+    }
+    let schema = format!("{SCHEMA}; CREATE TABLE u (id INTEGER PRIMARY KEY); {}", insert(1));
+    let options = InitOptions { policy: ConflictPolicy::Park, ..Default::default() };
+    let a = a.found_with(&schema, options).await;
+    let b = b.join(&a, "b").await;
+    in_step(&[&a, &b]).await;
+    for round in 0..HEADS {
+        a.set_isolated(true).await;
+        exec(&b, &format!("UPDATE t SET a = {} WHERE id = 1", 100 + round)).await;
+        // The higher one stays.
+        exec(&a, &format!("UPDATE t SET a = {} WHERE id = 1", 200 + round)).await;
+        exec(&a, &insert(2 + round)).await;
+        a.set_isolated(false).await;
+        in_step(&[&a, &b]).await;
+    }
+    assert_eq!(a.status().await.expect("a status").parked.len(), HEADS);
+    let before = merges([&a, &b]).await;
+    assert!(before.iter().all(|merges| *merges >= HEADS as u64), "{before:?}");
+    for row in 0..5 {
+        exec(&a, &format!("INSERT INTO u VALUES ({row})")).await;
+        in_step(&[&a, &b]).await;
+    }
+    assert_eq!(merges([&a, &b]).await, before);
+    // A commit that may make them agree is merged.
+    exec(&a, "UPDATE t SET a = 100 WHERE id = 1").await;
+    let statuses = in_step(&[&a, &b]).await;
+    assert_eq!(statuses[0].parked.len(), HEADS - 1);
     close([a, b]).await;
 }

@@ -15,12 +15,13 @@ use super::connection::{
     During, Purpose, dirty_tables, hash_value, head, open, parse_hash, text, transaction,
 };
 use super::definitions::{
-    ChangedTables, DefinitionMerge, SchemaDigests, called_in_checks, changed_tables, is_known,
-    is_needed_for_rows,
+    ChangedTables, DefinitionMerge, SchemaDigests, called_in_checks, changed_tables, fold_case,
+    is_known, is_needed_for_rows,
 };
 use super::ffi::Connection;
 use super::history::History;
 use super::record::Record;
+use super::refusals::{Difference, Refusals};
 use super::settle::{Settlement, Stop, impossible};
 use super::{date, record, violations};
 use crate::engine::{EngineError, EngineResult, MergeOutcome, Value};
@@ -45,6 +46,7 @@ pub(super) struct Workbench {
     /// Whether functions that definitions may call are absent, by their names in lower case. The
     /// connection knows those by now; they give NULL.
     absent: RefCell<BTreeMap<String, bool>>,
+    refusals: Refusals,
 }
 
 /// What records are compared with that say nothing about a base: so each is one for ever.
@@ -72,7 +74,8 @@ impl Workbench {
         let sql = "SELECT dolt_checkout(?)";
         connection.run(sql, &[BRANCH.into()]).during("check out the merge branch")?;
         let (schemas, absent) = (RefCell::default(), RefCell::default());
-        Ok(Self { path: path.to_owned(), connection, schemas, absent })
+        let refusals = Refusals::default();
+        Ok(Self { path: path.to_owned(), connection, schemas, absent, refusals })
     }
 
     /// Merges, with stand-ins where one of the two sides is higher than `bound`, or the engine
@@ -101,9 +104,11 @@ impl Workbench {
         let same = self.schemas.borrow_mut().suit_the_engine(&self.path, commits)?;
         let absent = self.absent_functions(commits)?;
         if !same || is_needed_for_rows(connection, &changed[0], &changed[1])? {
-            return self.attempt(policy, || {
+            let (outcome, clash) = self.attempt(policy, || {
                 self.merge_definitions(merge, &changed, &absent, policy, &date)
-            });
+            })?;
+            let clash = clash.filter(|_| same);
+            return self.remember(merge, &changed[0], outcome, clash);
         }
         let height = history.learn(connection, ours)?.max(history.learn(connection, theirs)?);
         let is_own = history.base(ours, theirs) == Some(base.commit);
@@ -114,8 +119,37 @@ impl Workbench {
             Sides { ours: *ours, theirs: *theirs }
         };
         self.reset(&sides.ours)?;
-        self.attempt(policy, || {
+        let (outcome, clash) = self.attempt(policy, || {
             self.merge_in_transaction(merge, &sides, (&changed, &absent), policy, &date)
+        })?;
+        self.remember(merge, &changed[0], outcome, clash)
+    }
+
+    /// Remembers a merge that turned out to be impossible because of rows of the table `clash`.
+    fn remember(
+        &self,
+        merge: &Merge,
+        ours_changed: &ChangedTables,
+        outcome: MergeOutcome,
+        clash: Option<String>,
+    ) -> EngineResult<MergeOutcome> {
+        if let (MergeOutcome::Impossible { reason }, Some(clash)) = (&outcome, clash) {
+            let mut tables = ours_changed.clone();
+            tables.insert(fold_case(&clash));
+            self.refusals.remember(&self.connection, merge, reason, &tables)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Why a merge is impossible under the policy `park`, if that follows from what was merged
+    /// before; see [`Refusals`].
+    pub(super) fn recall(&self, merge: &Merge) -> EngineResult<Option<String>> {
+        self.refusals.recall(merge, |before, after| {
+            let mut schemas = self.schemas.borrow_mut();
+            if schemas.of(&self.path, before)? != schemas.of(&self.path, after)? {
+                return Ok(Difference::Definitions);
+            }
+            Ok(Difference::Rows(changed_tables(&self.connection, before, after)?))
         })
     }
 
@@ -170,21 +204,22 @@ impl Workbench {
     }
 
     /// Runs a merge in a transaction. Under the policy `settle` every merge has a result, so what
-    /// stops one is an error of the engine; under `park` it may be a fact about the two commits.
+    /// stops one is an error of the engine; under `park` it may be a fact about the two commits,
+    /// and then the table in which they clash is returned too, if there is one.
     fn attempt(
         &self,
         policy: ConflictPolicy,
         work: impl FnOnce() -> Result<MergeOutcome, Stop>,
-    ) -> EngineResult<MergeOutcome> {
+    ) -> EngineResult<(MergeOutcome, Option<String>)> {
         let mut impossible = None;
         let merged = transaction(&self.connection, || match work() {
-            Ok(outcome) => Ok(outcome),
+            Ok(outcome) => Ok((outcome, None)),
             Err(Stop::Engine(error)) => Err(error),
-            Err(Stop::Impossible(reason)) => {
+            Err(Stop::Impossible { reason, clash }) => {
                 // An error, so that the transaction is rolled back; under `park` it is not
                 // returned.
                 let error = EngineError::Failed { what: "merge", message: reason.clone() };
-                impossible = Some(MergeOutcome::Impossible { reason });
+                impossible = Some((MergeOutcome::Impossible { reason }, clash));
                 Err(error)
             }
         });
@@ -409,32 +444,32 @@ fn park(policy: ConflictPolicy, table: &str, what: &str) -> Result<(), Stop> {
     if policy == ConflictPolicy::Settle || table == record::TABLE {
         return Ok(());
     }
-    Err(Stop::Impossible(format!(
+    let reason = format!(
         "table `{table}`: {what}, and this swarm parks conflicts; change the rows back on one side \
          with a new commit"
-    )))
+    );
+    Err(Stop::Impossible { reason, clash: Some(table.to_owned()) })
 }
 
 fn refuse_schema_conflicts(connection: &Connection) -> Result<(), Stop> {
     let sql = "SELECT table_name, description FROM dolt_schema_conflicts ORDER BY 1 LIMIT 1";
     let rows = connection.rows(sql, &[]).during("list the schema conflicts")?;
     if let Some(row) = rows.first() {
-        return Err(Stop::Impossible(format!(
+        let reason = format!(
             "table `{}`: {}; make its definition the same on both sides with a new commit",
             text(row.first()),
             without_hashes(text(row.get(1)))
-        )));
+        );
+        return Err(Stop::Impossible { reason, clash: None });
     }
     // Views and triggers have no rows of their own; the engine counts them under this name.
     let sql = "SELECT 1 FROM dolt_conflicts WHERE \"table\" = 'dolt_schemas'";
     if connection.rows(sql, &[]).during("list the schema conflicts")?.is_empty() {
         return Ok(());
     }
-    Err(Stop::Impossible(
-        "a view or a trigger was changed in two ways; make its definition the same on both sides \
-         with a new commit"
-            .to_owned(),
-    ))
+    let reason = "a view or a trigger was changed in two ways; make its definition the same on \
+                  both sides with a new commit";
+    Err(Stop::Impossible { reason: reason.to_owned(), clash: None })
 }
 
 /// Takes hashes out of the engine's words, so that a reason reads the same for the same conflict.

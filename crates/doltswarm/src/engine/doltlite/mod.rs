@@ -48,6 +48,7 @@ mod merge;
 mod reader;
 mod record;
 mod refs;
+mod refusals;
 mod settle;
 mod sizes;
 mod spacing;
@@ -536,6 +537,10 @@ impl Engine for DoltLite {
         let outcome = workbench.merge(history, merge, policy, bound)?;
         self.workbench = Some(workbench);
         Ok(outcome)
+    }
+
+    fn recall_impossible(&mut self, merge: &Merge) -> EngineResult<Option<String>> {
+        self.workbench.as_ref().map_or(Ok(None), |workbench| workbench.recall(merge))
     }
 
     fn merge_base(

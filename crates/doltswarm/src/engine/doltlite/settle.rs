@@ -15,7 +15,12 @@ use crate::engine::{EngineError, EngineResult, Value};
 #[derive(Debug)]
 pub(super) enum Stop {
     /// It never will: the same commits give the same answer on every peer.
-    Impossible(String),
+    Impossible {
+        /// Why.
+        reason: String,
+        /// The table in which rows clash, or break a constraint, if that is the reason.
+        clash: Option<String>,
+    },
     /// It failed here and now.
     Engine(EngineError),
 }
@@ -339,7 +344,8 @@ pub(super) fn impossible(
 ) -> Stop {
     if error.is_rejection() {
         let message = error.message;
-        return Stop::Impossible(format!("table `{table}`: cannot {task}: {message}; {advice}"));
+        let reason = format!("table `{table}`: cannot {task}: {message}; {advice}");
+        return Stop::Impossible { reason, clash: None };
     }
     Stop::Engine(error.during(task))
 }

@@ -20,6 +20,7 @@ mod own;
 mod pairs;
 mod random;
 mod random_definitions;
+mod refusals;
 mod safety;
 mod sizes;
 mod threads;

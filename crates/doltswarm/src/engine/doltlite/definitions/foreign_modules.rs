@@ -43,7 +43,7 @@ pub(in super::super) fn missing_modules(
 }
 
 /// Whether a connection sees virtual tables.
-pub(super) fn has_virtual_tables(connection: &Connection) -> EngineResult<bool> {
+pub(in super::super) fn has_virtual_tables(connection: &Connection) -> EngineResult<bool> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND rootpage = 0 \
                AND sql IS NOT NULL LIMIT 1";
     Ok(!connection.rows(sql, &[]).during("list the virtual tables")?.is_empty())

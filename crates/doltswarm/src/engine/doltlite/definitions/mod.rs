@@ -41,8 +41,9 @@ mod virtual_tables;
 
 pub(super) use carry::Form;
 pub(super) use changes::Identity;
-pub(super) use foreign_modules::missing_modules;
+pub(super) use foreign_modules::{has_virtual_tables, missing_modules};
 pub(super) use functions::{called_in_checks, define_lacking, is_known};
+pub(super) use schema::fold_case;
 
 /// One commit of the merge.
 struct Side {

@@ -105,7 +105,7 @@ pub(super) struct Schema {
 }
 
 /// A name as SQLite compares it.
-pub(super) fn fold_case(name: &str) -> String {
+pub(in super::super) fn fold_case(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 

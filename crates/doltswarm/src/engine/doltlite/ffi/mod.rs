@@ -26,6 +26,8 @@ mod statement;
 pub(super) use connection::{Connection, SqliteError};
 pub use memory::return_large_blocks;
 pub(super) use remote::{ChunkKind, ChunkWriter, ReadOnlyStore, chunk_children, chunk_kind};
+#[cfg(test)]
+pub(super) use statement::steps_taken;
 
 /// How many bytes the engine's hashes have.
 const HASH_BYTES: usize = doltswarm_core::limits::HASH_BYTES;

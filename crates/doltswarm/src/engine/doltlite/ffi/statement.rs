@@ -12,6 +12,18 @@ use crate::engine::value::Value;
 /// The engine's number for texts in UTF-8.
 const UTF8: u8 = 1;
 
+#[cfg(test)]
+thread_local! {
+    static STEPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// How many steps of statements this thread has taken: what the engine's work costs, without a
+/// clock.
+#[cfg(test)]
+pub(in super::super) fn steps_taken() -> u64 {
+    STEPS.get()
+}
+
 /// A prepared statement, finalized when dropped.
 pub(super) struct Statement<'a> {
     /// The connection it belongs to.
@@ -103,6 +115,8 @@ impl Statement<'_> {
     pub(super) fn step(&mut self) -> Result<bool, SqliteError> {
         let _running =
             stop::running(&self.connection.handle).map_err(|_| SqliteError::stopped())?;
+        #[cfg(test)]
+        STEPS.set(STEPS.get() + 1);
         // SAFETY: the statement is live.
         match unsafe { super::sqlite3_step(self.raw.as_ptr()) } {
             super::ROW => Ok(true),
