@@ -5,10 +5,9 @@
 
 use super::changes::{At, changes};
 use super::schema::{Kind, Object, Schema, fold_case};
-use super::{DefinitionMerge, Side, identity};
+use super::{DefinitionMerge, Side, gone, identity};
 use crate::engine::doltlite::connection::{During, hash_value, quote, text};
 use crate::engine::doltlite::ffi::Connection;
-use crate::engine::doltlite::record::Record;
 use crate::engine::doltlite::table::Table;
 use crate::engine::{EngineResult, Value};
 
@@ -93,18 +92,9 @@ impl DefinitionMerge<'_> {
             let base = load(&self.base, &shadow)?;
             let identity = identity(&[Some(&table), base.as_ref().map(|(table, _)| table)]);
             let base_at = base.as_ref().map(|(table, sql)| at(&self.base, table, sql));
-            let before_json = |row: &Vec<Value>| base.as_ref().map(|(table, _)| table.json(row));
-            for change in changes(base_at, at(&self.ours, &table, &sql), &identity)? {
-                let Some(row) = &change.after else { continue };
-                self.records.push(Record {
-                    kind: "row".to_owned(),
-                    table: table.name.clone(),
-                    key: table.key_json(row),
-                    base: change.before.as_ref().and_then(before_json),
-                    loser: Some(table.json(row)),
-                    winner: None,
-                });
-            }
+            let found = changes(base_at, at(&self.ours, &table, &sql), &identity)?;
+            let before = base.as_ref().map(|(table, _)| table);
+            self.records.extend(gone(&table, before, &found));
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use doltswarm_core::id::CommitHash;
 
-use self::changes::changes;
+use self::changes::{Change, changes};
 use self::plan::{Plan, plan};
 use self::schema::{Kind, Object, Schema};
 use self::tables::at;
@@ -332,21 +332,32 @@ impl<'a> DefinitionMerge<'a> {
             let identity = identity(&[Some(&table), base.as_ref().map(|(table, _)| table)]);
             let base_at = base.as_ref().map(|(table, object)| at(&self.base, table, object));
             let ours = at(&self.ours, &table, object);
-            let before_json = |row: &Vec<Value>| base.as_ref().map(|(table, _)| table.json(row));
-            for change in changes(base_at, ours, &identity)? {
-                let Some(row) = &change.after else { continue };
-                self.records.push(Record {
-                    kind: "row".to_owned(),
-                    table: table.name.clone(),
-                    key: table.key_json(row),
-                    base: change.before.as_ref().and_then(before_json),
-                    loser: Some(table.json(row)),
-                    winner: None,
-                });
-            }
+            let found = changes(base_at, ours, &identity)?;
+            let before = base.as_ref().map(|(table, _)| table);
+            self.records.extend(gone(&table, before, &found));
         }
         Ok(())
     }
+}
+
+/// What is recorded of the rows that ours added or changed in a table that goes.
+fn gone<'a>(
+    table: &'a Table,
+    base: Option<&'a Table>,
+    found: &'a [Change],
+) -> impl Iterator<Item = Record> + 'a {
+    found.iter().filter_map(move |change| {
+        let row = change.after.as_ref()?;
+        let before = base.zip(change.before.as_ref());
+        Some(Record {
+            kind: "row".to_owned(),
+            table: table.name.clone(),
+            key: table.key_json(row),
+            base: before.map(|(base, row)| base.json(row)),
+            loser: Some(table.json(row)),
+            winner: None,
+        })
+    })
 }
 
 /// Makes functions known that nobody here has.
