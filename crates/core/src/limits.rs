@@ -419,6 +419,10 @@ pub const AUTO_COMMITS_MAX: u32 = 8;
 pub const DOLT_COMMITS_KNOWN_MAX: usize = 1_024;
 /// How often a statement is run again where another program was faster on the same branch.
 pub const DOLT_RACES_MAX: u32 = 100;
+/// How often work on a branch that only this node uses is tried if the Dolt server calls itself
+/// busy: nobody else is in its way there, and the server loses sight of a database for a moment
+/// only.
+pub const DOLT_BUSY_TRIES_MAX: u32 = 5;
 /// How long a move of main waits for the lock that cooperating programs take, in whole seconds.
 pub const DOLT_LOCK_WAIT_SECS: i64 = 10;
 /// How many rows one statement of a merge removes or copies: each has its key in the statement's

@@ -17,7 +17,7 @@ use self::counters::Counters;
 use self::cut::Note;
 use self::grafts::Ways;
 use self::merge::Way;
-use self::session::{During, Link, Losses, Purpose, Session, text};
+use self::session::{During, Link, Losses, Purpose, Session, retry_busy, text};
 use self::settle::Stop;
 use self::store::Inbox;
 use super::{
@@ -210,6 +210,16 @@ impl Dolt {
         policy: ConflictPolicy,
         way: Way,
     ) -> Result<MergeOutcome, Stop> {
+        let is_busy = |stop: &Stop| matches!(stop, Stop::Engine(EngineError::Busy));
+        retry_busy(is_busy, || self.try_merge(merge, policy, way))
+    }
+
+    fn try_merge(
+        &mut self,
+        merge: &Merge,
+        policy: ConflictPolicy,
+        way: Way,
+    ) -> Result<MergeOutcome, Stop> {
         let main = self.main.link()?;
         let mut ways = Ways { main, inbox: &self.inbox, pusher: &self.pusher };
         let outcome = merge::merge(self.workbench.link()?, &mut ways, merge, policy, way);
@@ -345,7 +355,10 @@ impl Engine for Dolt {
     }
 
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {
-        ingest::ingest(self.main.link()?, &self.inbox, &self.pusher, source.as_ref(), commit)
+        let is_busy = |error: &EngineError| matches!(error, EngineError::Busy);
+        retry_busy(is_busy, || {
+            ingest::ingest(self.main.link()?, &self.inbox, &self.pusher, source.as_ref(), commit)
+        })
     }
 
     fn move_main(&mut self, expected: &CommitHash, to: &CommitHash) -> EngineResult<MoveOutcome> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use doltswarm_core::commit::CommitInfo;
 use doltswarm_core::id::CommitHash;
-use doltswarm_core::limits::{DOLT_COMMITS_KNOWN_MAX, DOLT_IDLE_CHECK_AFTER};
+use doltswarm_core::limits::{DOLT_BUSY_TRIES_MAX, DOLT_COMMITS_KNOWN_MAX, DOLT_IDLE_CHECK_AFTER};
 use mysql_async::{DriverError, Error, OptsBuilder};
 
 use super::client::{Answer, Client, ClientError};
@@ -111,7 +111,10 @@ impl SqlError {
     pub(super) fn during(self, what: &'static str) -> EngineError {
         match self {
             Self::Lost(message) => EngineError::Unreachable { message },
-            error if error.is_passing() => EngineError::Busy,
+            error if error.is_passing() => {
+                tracing::debug!(what, message = error.message(), "the server is busy");
+                EngineError::Busy
+            }
             error if error.is_full() => EngineError::DiskFull,
             Self::Server { message, .. } if message.starts_with(DROPPED) => {
                 EngineError::Rejected { message: format!("the Dolt server has lost it: {message}") }
@@ -439,9 +442,45 @@ pub(super) fn pause(attempt: u32) {
     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
 }
 
+/// Does work on a branch that only this node uses, and does it again while the server calls itself
+/// busy, at most [`DOLT_BUSY_TRIES_MAX`] times in all. Each try starts from nothing.
+pub(super) fn retry_busy<T, E>(
+    is_busy: impl Fn(&E) -> bool,
+    mut work: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut attempt = 1;
+    loop {
+        match work() {
+            Err(error) if is_busy(&error) && attempt < DOLT_BUSY_TRIES_MAX => pause(attempt),
+            done => return done,
+        }
+        attempt += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn busy_work_is_tried_a_limited_number_of_times() {
+        let is_busy = |error: &EngineError| matches!(error, EngineError::Busy);
+        for (busy, tries, succeeds) in [(0, 1, true), (4, 5, true), (5, 5, false)] {
+            let mut calls = 0;
+            let done = retry_busy(is_busy, || {
+                calls += 1;
+                if calls <= busy { Err(EngineError::Busy) } else { Ok(calls) }
+            });
+            assert_eq!((calls, done.is_ok()), (tries, succeeds));
+        }
+        let mut calls = 0;
+        let done = retry_busy(is_busy, || {
+            calls += 1;
+            Err::<(), _>(EngineError::DiskFull)
+        });
+        assert!(matches!(done, Err(EngineError::DiskFull)));
+        assert_eq!(calls, 1);
+    }
 
     #[test]
     fn a_server_that_lost_sight_of_a_database_is_busy_and_refuses_nothing() {
