@@ -75,12 +75,18 @@ impl Database {
     }
 }
 
-/// The server that tests share which do it no harm.
+/// How many databases a shared server gets. It keeps about 15 MB of memory for each that it ever
+/// had, and looks through all of it again and again; to drop a database would disturb others.
+const DATABASES_PER_SERVER: u64 = 48;
+
+/// The server that tests share at the moment which do it no harm.
 pub(crate) fn shared() -> Option<Arc<Server>> {
     // Weak: what a static holds is not dropped at the end of a process, and its files would stay.
     static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    let server = shared.upgrade().or_else(Server::start)?;
+    let has_room =
+        |server: &Arc<Server>| server.made.load(Ordering::Relaxed) < DATABASES_PER_SERVER;
+    let server = shared.upgrade().filter(has_room).or_else(Server::start)?;
     *shared = Arc::downgrade(&server);
     Some(server)
 }

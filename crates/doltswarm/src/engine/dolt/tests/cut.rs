@@ -9,6 +9,7 @@ use super::super::cut::{Move, Note, Noted};
 use super::super::session::{Losses, Purpose, open};
 use super::super::store::{commit_from_text, commit_text};
 use super::super::{Dolt, DoltOptions};
+use super::Place;
 use super::own::{TABLE, founded, tip_of};
 use super::server::connect;
 use crate::engine::conformance::{meta_at, query};
@@ -22,11 +23,11 @@ struct Cut {
     options: DoltOptions,
     other: Conn,
     moving: Move,
-    _dir: tempfile::TempDir,
+    _place: Place,
 }
 
 fn cut() -> Option<Cut> {
-    let (mut engine, options, dir) = founded()?;
+    let (mut engine, options, place) = founded()?;
     let mut exec = |sql: &str, seconds| {
         engine.exec_and_commit(&[sql.into()], &meta_at("x", seconds)).unwrap().commit.unwrap()
     };
@@ -37,16 +38,16 @@ fn cut() -> Option<Cut> {
     other.query_drop(format!("CALL DOLT_RESET('--soft', '{}')", commit_text(&to))).unwrap();
     let moving = Move { from, to };
     assert_eq!(engine.dirty_tables().unwrap(), ["t"], "it looks like somebody's work");
-    Some(Cut { engine, options, other, moving, _dir: dir })
+    Some(Cut { engine, options, other, moving, _place: place })
 }
 
 impl Cut {
     /// As a program that starts finds it.
     fn reopened(self) -> Self {
-        let Self { engine, options, other, moving, _dir } = self;
+        let Self { engine, options, other, moving, _place } = self;
         drop(engine);
         let engine = Dolt::open(&options).unwrap();
-        Self { engine, options, other, moving, _dir }
+        Self { engine, options, other, moving, _place }
     }
 
     /// The same, where a program ended in the middle of the move.

@@ -1,12 +1,13 @@
 //! The conformance suite on a Dolt server, and what only Dolt has.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mysql::prelude::Queryable;
 use tempfile::TempDir;
 
-use self::server::Server;
+use self::server::{Server, Shared};
 use super::store::DoltFormat;
 use super::{Dolt, DoltOptions, Password};
 use crate::engine::conformance::{
@@ -24,7 +25,7 @@ mod total;
 
 conformance_tests!(super::pair);
 
-/// A database of its own on the server that the tests of this process share.
+/// A database of its own on a server.
 fn options(server: &Server, folder: PathBuf) -> DoltOptions {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let database = format!("d{}", NEXT.fetch_add(1, Ordering::Relaxed));
@@ -46,16 +47,22 @@ fn pair() -> Option<Pair> {
 fn pair_at() -> Option<(Pair, [DoltOptions; 2])> {
     let server = server::shared()?;
     let dir = tempfile::tempdir().unwrap();
-    let all = ["a", "b"].map(|name| options(server, dir.path().join(name)));
+    let all = ["a", "b"].map(|name| options(&server, dir.path().join(name)));
     let mut a = Dolt::create(&all[0]).unwrap();
     let founding = a.found(&meta_at("found", 1_700_000_000)).unwrap();
     let b = Dolt::clone_from(&all[1], chunks_of(&a), &founding).unwrap();
-    let backend = Databases { _dir: dir, all: all.clone() };
+    let backend = Databases { _place: Place { dir, _server: server }, all: all.clone() };
     Some((Pair::new(Box::new(a), Box::new(b), Box::new(backend)), all))
 }
 
+/// What a test's databases need for as long as they are used.
+struct Place {
+    dir: TempDir,
+    _server: Arc<Shared>,
+}
+
 struct Databases {
-    _dir: TempDir,
+    _place: Place,
     all: [DoltOptions; 2],
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::{Dolt, DoltOptions, Password};
 use super::server::{self, Server, connect};
-use super::{options, pair_at};
+use super::{Place, options, pair_at};
 use crate::engine::conformance::{Side, merge, meta_at, query};
 use crate::engine::{Engine, EngineError, MergeOutcome, MoveOutcome};
 use crate::small_disk::SmallDisk;
@@ -15,13 +15,13 @@ pub(super) const TABLE: &str =
     "CREATE TABLE t (id INTEGER PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 0)";
 
 /// A founded database and how to reach it; `None` where there is no Dolt here.
-pub(super) fn founded() -> Option<(Dolt, DoltOptions, tempfile::TempDir)> {
+pub(super) fn founded() -> Option<(Dolt, DoltOptions, Place)> {
     let server = server::shared()?;
     let dir = tempfile::tempdir().unwrap();
-    let options = options(server, dir.path().to_owned());
+    let options = options(&server, dir.path().to_owned());
     let mut engine = Dolt::create(&options).unwrap();
     engine.found(&meta_at("found", 1_700_000_000)).unwrap();
-    Some((engine, options, dir))
+    Some((engine, options, Place { dir, _server: server }))
 }
 
 pub(super) fn tip_of(options: &DoltOptions) -> String {
@@ -212,12 +212,12 @@ fn two_databases_on_one_server_do_not_mix() {
 
 #[test]
 fn a_password_is_asked_for_and_never_shown() {
-    let Some((_, options, dir)) = founded() else { return };
+    let Some((_, options, place)) = founded() else { return };
     let user = format!("u{}", options.url.database);
     let mut root = connect(&options);
     root.query_drop(format!("CREATE USER {user}@'%' IDENTIFIED BY 's3cret'")).unwrap();
     root.query_drop(format!("GRANT ALL ON *.* TO {user}@'%' WITH GRANT OPTION")).unwrap();
-    let file = dir.path().join("password");
+    let file = place.dir.path().join("password");
     std::fs::write(&file, "s3cret\n").unwrap();
     let mut options = DoltOptions { password: Password::File(file.clone()), ..options };
     options.url.user = user.clone();
@@ -231,7 +231,7 @@ fn a_password_is_asked_for_and_never_shown() {
 
 #[test]
 fn a_server_that_fits_has_no_faults_and_one_that_does_not_says_all() {
-    let Some((engine, options, dir)) = founded() else { return };
+    let Some((engine, options, place)) = founded() else { return };
     assert_eq!(super::super::check(&options).unwrap(), []);
     super::super::require(&options).unwrap();
     assert_eq!(query(&engine, "SELECT count(*) FROM dolt_branches"), json!([[1]]));
@@ -243,7 +243,7 @@ fn a_server_that_fits_has_no_faults_and_one_that_does_not_says_all() {
     root.query_drop(format!("GRANT SELECT, EXECUTE ON `{name}`.* TO {user}@'%'")).unwrap();
     let mut poor = options.clone();
     poor.url.user = user;
-    poor.folder = dir.path().join("poor");
+    poor.folder = place.dir.path().join("poor");
     let faults = super::super::check(&poor).unwrap();
     assert!(!faults.is_empty(), "{faults:?}");
     let error = super::super::require(&poor).unwrap_err().to_string();

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -24,14 +25,38 @@ pub(super) struct Server {
     watchdog: Option<Child>,
 }
 
-/// The one server of this process, or `None`, said once, where Dolt is not installed.
-pub(super) fn shared() -> Option<&'static Server> {
-    static SERVER: OnceLock<Option<(Server, TempDir)>> = OnceLock::new();
-    let start = || {
-        let dir = tempfile::tempdir().unwrap();
-        Some((Server::start(dir.path())?, dir))
-    };
-    SERVER.get_or_init(start).as_ref().map(|(server, _)| server)
+/// A server that several tests share, and its files. It ends with the last of these tests.
+pub(super) struct Shared {
+    server: Server,
+    _dir: TempDir,
+}
+
+impl Deref for Shared {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// How many tests share a server. It keeps about 15 MB of memory for each database that it ever
+/// had, and looks through all of it again and again; to drop a database would disturb others.
+const TESTS_PER_SERVER: usize = 24;
+
+/// The server that tests share at the moment; `None`, said once, if Dolt is not installed.
+pub(super) fn shared() -> Option<Arc<Shared>> {
+    static SHARED: Mutex<(usize, Weak<Shared>)> = Mutex::new((0, Weak::new()));
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (uses, server) = &mut *shared;
+    let usable = server.upgrade().filter(|_| *uses < TESTS_PER_SERVER);
+    if let Some(server) = usable {
+        *uses += 1;
+        return Some(server);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let started = Arc::new(Shared { server: Server::start(dir.path())?, _dir: dir });
+    (*uses, *server) = (1, Arc::downgrade(&started));
+    Some(started)
 }
 
 impl Server {

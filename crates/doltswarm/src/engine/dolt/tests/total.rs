@@ -340,7 +340,8 @@ fn committed_conflicts_are_settled_by_a_commit_on_top() {
     let split = pair.split("", "UPDATE t SET a = 1", "INSERT INTO t VALUES (3, 3)");
     assert_eq!(pair.settle(&split), 0);
     let again = all[1].folder.join("again");
-    let options = super::options(super::server::shared().unwrap(), again);
+    let server = super::server::shared().unwrap();
+    let options = super::options(&server, again);
     let tip = pair.b.main().unwrap();
     let source = crate::engine::conformance::chunks_of(pair.b.as_ref());
     let copy = super::Dolt::clone_from(&options, source, &tip).unwrap();
