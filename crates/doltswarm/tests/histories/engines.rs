@@ -93,7 +93,7 @@ fn template() -> &'static Template {
         // A new database has the date of today; with another one a seed is the same history each
         // day.
         other.execute_batch(SAME_EACH_DAY).unwrap();
-        other.execute_batch(&sql::founding()).unwrap();
+        other.execute_batch(&sql::founding(EngineKind::DoltLite)).unwrap();
         drop(other);
         let founding = engine.found(&founding_meta()).unwrap();
         Template { _dir: dir, path, founding }
@@ -184,8 +184,9 @@ impl Twin for Engines {
         let mut root = work.before.clone();
         let mut statements = Vec::new();
         for edit in work.edits {
-            let mut reader = self.engine(node).reader().unwrap();
-            statements.push(sql::statement(&root, edit, reader.as_mut()).into());
+            let engine = self.engine(node);
+            let (kind, mut reader) = (engine.kind(), engine.reader().unwrap());
+            statements.push(sql::statement(&root, edit, kind, reader.as_mut()).into());
             assert_eq!(root.apply(edit), Applied::Changed);
         }
         assert_eq!(&root, work.after);
@@ -194,7 +195,7 @@ impl Twin for Engines {
         let done = done.unwrap_or_else(|error| panic!("{statements:?}: {error}"));
         for edit in work.refused {
             let mut reader = engine.reader().unwrap();
-            let statement = sql::statement(&root, edit, reader.as_mut());
+            let statement = sql::statement(&root, edit, engine.kind(), reader.as_mut());
             match engine.exec_and_commit(&[statement.as_str().into()], &meta(work.saying)) {
                 Err(EngineError::Rejected { .. }) => {}
                 other => panic!("the model refuses `{statement}`, the engine says {other:?}"),

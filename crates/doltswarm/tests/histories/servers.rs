@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use doltswarm::engine::dolt::store::commit_text;
 use doltswarm::engine::{ChunkSource, Dolt, DoltOptions, Engine, Password};
+use doltswarm_core::commit::EngineKind;
 use doltswarm_core::id::CommitHash;
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder};
@@ -42,7 +43,7 @@ impl Servers {
         for statement in SAME_EACH_DAY {
             conn.query_drop(statement).unwrap();
         }
-        conn.query_drop(sql::founding()).unwrap();
+        conn.query_drop(sql::founding(EngineKind::Dolt)).unwrap();
         let founding = engine.found(&founding_meta()).unwrap();
         let template = Arc::new(Chunks(Mutex::new(engine.chunks().unwrap())));
         Some(Self { server, template, founding, _dir: dir })

@@ -13,39 +13,58 @@ use doltswarm_core::sim::root::{
 const ROWS_MAX: usize = 10_000;
 
 /// The statements that make the founding commit's tables.
-pub(crate) fn founding() -> String {
-    (0..TABLES).map(|table| create(table) + ";").collect()
+pub(crate) fn founding(kind: EngineKind) -> String {
+    (0..TABLES).map(|table| create(table, kind) + ";").collect()
 }
 
-fn create(table: u8) -> String {
+/// Columns that the model knows nothing of. Each statement gives `stamp` its value, so its default
+/// is evaluated by a faulty merge only, and then no two peers agree. `pad` makes large rows.
+fn unmodelled(kind: EngineKind) -> &'static str {
+    match kind {
+        EngineKind::DoltLite => {
+            "stamp TEXT DEFAULT (hex(randomblob(8))), pad BLOB DEFAULT (zeroblob(20000))"
+        }
+        EngineKind::Dolt => {
+            "stamp VARCHAR(40) DEFAULT (uuid()), pad LONGTEXT DEFAULT (repeat('x', 20000))"
+        }
+    }
+}
+
+fn create(table: u8, kind: EngineKind) -> String {
     let columns = match table {
         PARENT => "c0 INTEGER, c1 INTEGER UNIQUE",
         CHILD => "c0 INTEGER, c1 INTEGER, FOREIGN KEY (c1) REFERENCES t0 (id)",
         CHECKED => "c0 INTEGER, c1 INTEGER, CHECK (c0 <= c1)",
         _ => "c0 INTEGER, c1 INTEGER",
     };
-    format!("CREATE TABLE t{table} (id INTEGER PRIMARY KEY, {columns})")
+    let unmodelled = unmodelled(kind);
+    format!("CREATE TABLE t{table} (id INTEGER PRIMARY KEY, {unmodelled}, {columns})")
 }
 
 /// The statement that does what the edit does to a database with this content.
-pub(crate) fn statement(root: &Root, edit: &Edit, reader: &mut dyn Reader) -> String {
+pub(crate) fn statement(
+    root: &Root,
+    edit: &Edit,
+    kind: EngineKind,
+    reader: &mut dyn Reader,
+) -> String {
     match *edit {
         Edit::Set { table, key, column, value } => {
             if root.tables[&table].rows.contains_key(&key) {
                 format!("UPDATE t{table} SET c{column} = {value} WHERE id = {key}")
             } else {
-                format!("INSERT INTO t{table} (id, c{column}) VALUES ({key}, {value})")
+                format!("INSERT INTO t{table} (id, stamp, c{column}) VALUES ({key}, 's', {value})")
             }
         }
         Edit::Delete { table, key } => format!("DELETE FROM t{table} WHERE id = {key}"),
         Edit::AddColumn { table, column, kind } => {
-            let kind = if kind == 0 { "INTEGER" } else { "TEXT" };
-            format!("ALTER TABLE t{table} ADD COLUMN c{column} {kind}")
+            let type_name = if kind == 0 { "INTEGER" } else { "TEXT" };
+            format!("ALTER TABLE t{table} ADD COLUMN c{column} {type_name}")
         }
         Edit::ToggleTable { table } if root.tables.contains_key(&table) => {
             format!("DROP TABLE t{table}")
         }
-        Edit::ToggleTable { table } => create(table),
+        Edit::ToggleTable { table } => create(table, kind),
         Edit::Schema(ref edit) => panic!("{edit:?}: histories have no such edits"),
         Edit::Resolve => {
             let open = root.first_open().expect("the model settles what is open").as_stored();
@@ -88,7 +107,7 @@ fn read_table(reader: &mut dyn Reader, kind: EngineKind, name: &str) -> Table {
     let mut columns = Vec::new();
     for row in rows(reader, &columns_of) {
         let column = text(&row[0]).strip_prefix('c').map(|number| number.parse().unwrap());
-        columns.push(column);
+        columns.push((text(&row[0]) == "id", column));
         let kind = u8::from(text(&row[1]).eq_ignore_ascii_case("text"));
         table.shape.columns.extend(column.map(|column| (column, Column::of(kind))));
     }
@@ -96,8 +115,9 @@ fn read_table(reader: &mut dyn Reader, kind: EngineKind, name: &str) -> Table {
         let (mut key, mut cells) = (None, Row::new());
         for (column, value) in columns.iter().zip(&values) {
             match column {
-                None => key = small(value),
-                Some(column) => cells.extend(small(value).map(|value| (*column, value))),
+                (true, _) => key = small(value),
+                (_, Some(column)) => cells.extend(small(value).map(|value| (*column, value))),
+                (_, None) => {}
             }
         }
         table.rows.insert(key.expect("a row has a key"), cells);
