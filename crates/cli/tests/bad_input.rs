@@ -66,6 +66,7 @@ fn help_and_version_are_answers() {
         "pull",
         "wait",
         "events",
+        "watch",
         "demo",
     ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}");
@@ -77,7 +78,14 @@ fn help_and_version_are_answers() {
 #[test]
 fn a_directory_without_a_node_is_named() {
     let sandbox = Sandbox::new();
-    for args in [&["status"][..], &["up"], &["query", "SELECT 1"], &["events"], &["pull"]] {
+    for args in [
+        &["status"][..],
+        &["up"],
+        &["query", "SELECT 1"],
+        &["events"],
+        &["watch", "SELECT 1"],
+        &["pull"],
+    ] {
         let error = sandbox.node("nowhere").fails(1, args);
         assert!(error.contains("nowhere") && error.contains("doltswarm init"), "{error}");
     }

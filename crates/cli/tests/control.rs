@@ -25,7 +25,7 @@ fn a_node_greets_and_answers_one_request() {
     let node = sandbox.founded("a");
     let up = node.up();
     let (mut stream, greeting) = connect(&node);
-    assert_eq!(greeting, json!({ "version": 2, "pid": up.process.id() }));
+    assert_eq!(greeting, json!({ "version": 3, "pid": up.process.id() }));
     stream.get_mut().write_all(b"{\"do\":\"members\"}\n").unwrap();
     assert_eq!(line(&mut stream)["done"][0]["this"], true);
     let mut rest = String::new();
@@ -92,4 +92,31 @@ fn events_without_a_node_are_the_node() {
     });
     assert_eq!(events.terminate(), Some(0));
     assert!(!node.dir.join("control.sock").exists());
+}
+
+#[test]
+fn watch_shows_each_change_of_a_query() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.founded("a");
+    let up = node.up();
+    let sql = "SELECT name, people FROM cities ORDER BY name";
+    let rows = node.json(["query", sql]);
+    let mut watch = Background::start(&mut node.command(["--json", "watch", sql]));
+    let next = |watch: &Background| serde_json::from_str::<Value>(&watch.line()).unwrap();
+    assert_eq!(next(&watch), json!({ "added": rows, "changed": [], "removed": [] }));
+    node.exec("INSERT INTO cities VALUES ('Rome', 1)");
+    let rome = |people| json!({ "name": "Rome", "people": people });
+    assert_eq!(next(&watch), json!({ "added": [rome(1)], "changed": [], "removed": [] }));
+    // A change of another table is none of the query.
+    node.exec("CREATE TABLE other (id INTEGER PRIMARY KEY)");
+    node.exec("UPDATE cities SET people = 2 WHERE name = 'Rome'");
+    let changed = json!([{ "before": rome(1), "after": rome(2) }]);
+    assert_eq!(next(&watch), json!({ "added": [], "changed": changed, "removed": [] }));
+    node.exec("DELETE FROM cities WHERE name = 'Rome'");
+    assert_eq!(next(&watch), json!({ "added": [], "changed": [], "removed": [rome(2)] }));
+    let error = node.fails(1, ["watch", "SELECT * FROM missing"]);
+    assert!(error.contains("no such table"), "{error}");
+    assert!(node.fails(1, ["watch", "DELETE FROM cities"]).contains("read"));
+    assert_eq!(up.process.terminate(), Some(0));
+    assert_eq!(wait_until("the watch ends", || watch.ended()), 0);
 }

@@ -216,6 +216,8 @@ pub const RECORDED_VALUE_BYTES_MAX: usize = 4 << 10;
 pub const EVENTS_BUFFERED_MAX: usize = 1_024;
 /// How many rows one query returns at most.
 pub const QUERY_ROWS_MAX: usize = 1_000_000;
+/// How many rows a live query has at most: they are kept, and compared at each move of main.
+pub const LIVE_QUERY_ROWS_MAX: usize = 100_000;
 /// How many digits the beginning of a commit's hash has at least. Fewer are mostly a slip of the
 /// pen, and fit several commits in any swarm of some size.
 pub const REVISION_PREFIX_MIN: usize = 4;

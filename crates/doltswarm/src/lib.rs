@@ -39,9 +39,10 @@ pub use swarm::{
     Closing, Conflict, ConflictCounts, ConflictOrigin, ConflictSelection, ConflictSide,
     DatabaseProblem, DiffReport, DoltServer, EventStream, ExecError, ExecReport, FoldProblem,
     ImportOptions, InitOptions, InviteOptions, JoinError, JoinOptions, JoinProgress, Keep,
-    LintFinding, LogEntry, MemberReport, MissingModule, NodeFiles, OpenError, OpenOptions,
-    ParkedHead, PeerStatus, PeersError, PullReport, QueryError, RefusedCommit, RejectedHeads,
-    ResolveReport, RowDiffReport, SHOWN_VALUE_BYTES_MAX, SetAsideHead, Status, Swarm, SwarmEvent,
-    TableChange, TableDiffReport, TableWatch, Traffic, WaitFor, WaitReport,
+    LintFinding, LiveQuery, LogEntry, MemberReport, MissingModule, NodeFiles, OpenError,
+    OpenOptions, ParkedHead, PeerStatus, PeersError, PullReport, QueryChange, QueryError,
+    RefusedCommit, RejectedHeads, ResolveReport, Row, RowDiffReport, SHOWN_VALUE_BYTES_MAX,
+    SetAsideHead, Status, Swarm, SwarmEvent, TableChange, TableDiffReport, TableWatch, Traffic,
+    WaitFor, WaitReport,
 };
 pub use ticket::Ticket;

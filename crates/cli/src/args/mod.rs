@@ -109,6 +109,8 @@ pub(crate) enum Command {
     Wait(WaitArgs),
     /// Show what happens, as it happens
     Events,
+    /// Show the rows of a query, and each change of them
+    Watch(WatchArgs),
     /// Watch three peers on this machine write, disagree, part and heal
     Demo(DemoArgs),
     /// Print the script that teaches a shell these commands
@@ -235,6 +237,12 @@ pub(crate) struct QueryArgs {
     /// When to give up, with exit code 3
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// One statement that only reads; its first column names a row
+    pub(crate) sql: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

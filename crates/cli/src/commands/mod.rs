@@ -60,6 +60,7 @@ pub(crate) async fn run(cli: Cli) -> CommandResult<()> {
         Command::Join(args) => found::join(&context, args).await,
         Command::Up(args) => up::up(&context, args).await,
         Command::Events => listen::events(&context).await,
+        Command::Watch(args) => listen::watch(&context, args).await,
         Command::Exec(args) => write::exec(&context, args).await,
         Command::Commit(args) => write::commit(&context, args).await,
         Command::Import(args) => data::import(&context, args).await,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use doltswarm::core::id::PeerId;
 use doltswarm::core::membership::Role;
 use doltswarm::{
-    ImportOptions, InviteOptions, NodeFiles, OpenError, Rows, Statement, Swarm, WaitFor,
+    ImportOptions, InviteOptions, NodeFiles, OpenError, QueryChange, Row, Rows, Statement, Swarm,
+    WaitFor,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -57,7 +58,9 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
         | Request::Invite { .. }
         | Request::Pull { .. }
         | Request::Wait { .. } => handle_peers(swarm, request).await,
-        Request::Events {} => Err(CommandError::failed("events are not one answer but a stream")),
+        Request::Events {} | Request::Watch { .. } => {
+            Err(CommandError::failed("this is not one answer but a stream"))
+        }
     }
 }
 
@@ -169,6 +172,20 @@ fn find(known: Vec<(String, String)>, text: &str, what: &str, hint: &str) -> Com
 
 fn short(id: &str) -> &str {
     id.get(..10).unwrap_or(id)
+}
+
+/// How the rows of a query changed: `{"columns": […], "added": [[…]], "changed": [[[…], […]]],
+/// "removed": [[…]]}`.
+pub(crate) fn change_to_json(change: &QueryChange) -> Value {
+    let row = |row: &Row| -> Value { row.iter().map(doltswarm::Value::to_json).collect() };
+    let rows = |rows: &[Row]| -> Value { rows.iter().map(row).collect() };
+    let pairs = change.changed.iter().map(|(before, now)| json!([row(before), row(now)]));
+    json!({
+        "columns": change.columns,
+        "added": rows(&change.added),
+        "changed": pairs.collect::<Vec<_>>(),
+        "removed": rows(&change.removed),
+    })
 }
 
 /// A report as `--json` prints it.

@@ -2,7 +2,7 @@
 //!
 //! The node greets with a line, so that a client knows that it was taken and by which version. The
 //! client writes one request, the node one reply; to [`Request::Events`] it writes one reply when
-//! it listens and then one for each event. One connection carries one request.
+//! it listens and then one for each event, to [`Request::Watch`] one for each change. One connection carries one request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::args::KeepWord;
 use crate::error::CommandError;
 
 /// The version of this protocol. A client and a node of different versions refuse each other.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 /// The longest greeting, in bytes.
 pub(crate) const GREETING_BYTES_MAX: usize = 1 << 10;
 /// The longest request, in bytes: the most SQL, with every character escaped, and the rest.
@@ -90,12 +90,14 @@ pub(crate) enum Request {
     Wait { commit: Option<String>, peers: Option<usize>, timeout_ms: u64 },
     /// Send every event from now on.
     Events {},
+    /// Send the rows of a query, and how they change.
+    Watch { sql: String },
 }
 
 impl Request {
     /// Whether it needs the network where no node runs.
     pub(crate) fn needs_network(&self) -> bool {
-        matches!(self, Self::Pull { .. } | Self::Wait { .. } | Self::Events {})
+        matches!(self, Self::Pull { .. } | Self::Wait { .. } | Self::Events {} | Self::Watch { .. })
     }
 
     /// Whether it may take long and changes nothing of the caller's, so that a closing node gives

@@ -12,7 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::control::handler::handle;
+use crate::control::handler::{change_to_json, handle};
 use crate::control::protocol::{self, Greeting, Reply, Request, VERSION};
 use crate::control::socket::ControlSocket;
 use crate::error::{CommandError, CommandResult};
@@ -107,6 +107,9 @@ async fn serve_one(
     if matches!(request, Request::Events {}) {
         return send_events(swarm, reader, writer, closing).await;
     }
+    if let Request::Watch { sql } = request {
+        return send_changes(swarm, &sql, reader, writer, closing).await;
+    }
     let (ends_with_node, ends_with_client) = (request.ends_with_node(), request.ends_with_client());
     let reply = tokio::select! {
         result = handle(swarm, request) => match result {
@@ -137,6 +140,29 @@ async fn send_events(
         };
         let Some(event) = event else { return Ok(()) };
         protocol::write(&mut writer, &Reply::Done(serde_json::to_value(&event)?)).await?;
+    }
+}
+
+async fn send_changes(
+    swarm: &Swarm,
+    sql: &str,
+    mut reader: BufReader<OwnedReadHalf>,
+    mut writer: OwnedWriteHalf,
+    mut closing: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut query = swarm.live_query(sql, Vec::new());
+    loop {
+        let change = tokio::select! {
+            change = query.next() => change,
+            _ = closing.wait_for(|closing| *closing) => Ok(None),
+            () = gone(&mut reader) => Ok(None),
+        };
+        let reply = match change {
+            Ok(Some(change)) => Reply::Done(change_to_json(&change)),
+            Ok(None) => return Ok(()),
+            Err(error) => return protocol::write(&mut writer, &Reply::Error(error.into())).await,
+        };
+        protocol::write(&mut writer, &reply).await?;
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod conflict;
 pub(crate) mod csv;
 pub(crate) mod history;
+pub(crate) mod live;
 pub(crate) mod peers;
 pub(crate) mod rows;
 pub(crate) mod status;

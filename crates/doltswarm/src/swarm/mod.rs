@@ -11,6 +11,7 @@ mod import;
 mod join;
 mod layout;
 mod lint;
+mod live;
 mod newcomer;
 mod open;
 mod options;
@@ -41,6 +42,7 @@ pub use event::SwarmEvent;
 pub use files::NodeFiles;
 pub use import::ImportOptions;
 pub use lint::LintFinding;
+pub use live::{LiveQuery, QueryChange, Row};
 pub(crate) use open::commit_meta;
 pub use options::{
     DoltServer, InitOptions, InviteOptions, JoinOptions, JoinProgress, OpenOptions, WaitFor,
@@ -342,8 +344,18 @@ impl Swarm {
     /// [`QueryError::Engine`] where the SQL is wrong, would write, or gives more than
     /// [`QUERY_ROWS_MAX`] rows.
     pub async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Rows, QueryError> {
+        self.query_up_to(QUERY_ROWS_MAX, sql, params).await
+    }
+
+    /// [`Swarm::query`] with another limit of rows.
+    async fn query_up_to(
+        &self,
+        rows_max: usize,
+        sql: &str,
+        params: Vec<Value>,
+    ) -> Result<Rows, QueryError> {
         let sql = sql.to_owned();
-        self.read(None, move |reader| reader.query(&sql, &params, QUERY_ROWS_MAX)).await
+        self.read(None, move |reader| reader.query(&sql, &params, rows_max)).await
     }
 
     /// [`Swarm::query`] with a time limit.

@@ -1,7 +1,7 @@
 //! Hearing what happens.
 
 use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::{Swarm, SwarmEvent};
 
@@ -18,6 +18,15 @@ impl EventStream {
             Ok(event) => Some(event),
             Err(RecvError::Lagged(missed)) => Some(SwarmEvent::Lagged { missed }),
             Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// The next event that is there already.
+    pub(super) fn try_next(&mut self) -> Option<SwarmEvent> {
+        match self.receiver.try_recv() {
+            Ok(event) => Some(event),
+            Err(TryRecvError::Lagged(missed)) => Some(SwarmEvent::Lagged { missed }),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => None,
         }
     }
 }

@@ -111,3 +111,32 @@ async fn dropping_a_call_leaves_it_done_or_not_begun() {
     assert!(status.dirty.is_empty());
     node.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_query_sees_commits_from_here_and_from_peers() {
+    let [a_home, b_home] = homes();
+    let a = a_home.found(SCHEMA).await;
+    let b = b_home.join(&a, "b").await;
+    in_step(&[&a, &b]).await;
+    let mut live = b.live_query("SELECT id, balance FROM account ORDER BY id", Vec::new());
+    let row = |id: i64, balance: i64| vec![Value::Integer(id), Value::Integer(balance)];
+    let first = live.next().await.expect("the query runs").expect("the node is open");
+    assert_eq!(first.added, [row(1, 100), row(2, 0)]);
+    assert_eq!(first.columns, ["id", "balance"]);
+    exec(&a, "UPDATE account SET balance = 70 WHERE id = 1").await;
+    let pulled = live.next().await.expect("the query runs").expect("the node is open");
+    assert_eq!(pulled.changed, [(row(1, 100), row(1, 70))]);
+    assert!(pulled.added.is_empty() && pulled.removed.is_empty(), "{pulled:?}");
+    exec(&b, "INSERT INTO account VALUES (3, 1)").await;
+    let own = live.next().await.expect("the query runs").expect("the node is open");
+    assert_eq!((own.added, own.changed.len(), own.removed.len()), (vec![row(3, 1)], 0, 0));
+    // What is wrong at one commit may be right at the next.
+    exec(&b, "ALTER TABLE account RENAME TO accounts").await;
+    live.next().await.expect_err("the table is gone");
+    exec(&b, "ALTER TABLE accounts RENAME TO account").await;
+    exec(&b, "DELETE FROM account WHERE id = 3").await;
+    let gone = live.next().await.expect("the query runs").expect("the node is open");
+    assert_eq!(gone.removed, [row(3, 1)]);
+    close([a, b]).await;
+    assert!(live.next().await.expect("the end is no error").is_none());
+}
