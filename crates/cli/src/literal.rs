@@ -30,6 +30,11 @@ pub(crate) fn parse(text: &str) -> Value {
     hex.map_or_else(|| Value::Text(text.to_owned()), Value::Blob)
 }
 
+/// Parameters, each as [`parse`] reads it, for the control socket.
+pub(crate) fn to_json(params: &[String]) -> Vec<serde_json::Value> {
+    params.iter().map(|text| parse(text).to_json()).collect()
+}
+
 fn quoted<'a>(text: &'a str, start: &str) -> Option<&'a str> {
     text.strip_prefix(start)?.strip_suffix('\'')
 }

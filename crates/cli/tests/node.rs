@@ -206,3 +206,30 @@ fn sql_comes_from_arguments_files_and_standard_input() {
     ]);
     assert_eq!(node.cities(), expected);
 }
+
+#[test]
+fn parameters_are_values_and_never_sql() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.founded("a");
+    let insert = "INSERT INTO cities VALUES (?, ?)";
+    let add =
+        |name, people| node.json(["exec", "-m", "add", "--param", name, "--param", people, insert]);
+    let check = || {
+        assert_eq!(add("x'); DROP TABLE cities; --", "-5")["rows_affected"], 1);
+        assert_eq!(add("'5'", "null")["rows_affected"], 1);
+        let sql = "SELECT name, people FROM cities WHERE name = ? OR people < ? ORDER BY people";
+        let found = node.json(["query", "--param", "'5'", "--param", "0", sql]);
+        let expected = json!([
+            { "name": "5", "people": null },
+            { "name": "x'); DROP TABLE cities; --", "people": -5 },
+        ]);
+        assert_eq!(found, expected);
+        node.exec("DELETE FROM cities");
+    };
+    check();
+    let up = node.up();
+    check();
+    let two = ["exec", "-m", "two", "--param", "1", "DELETE FROM cities", "SELECT ?"];
+    assert!(node.fails(2, two).contains("exactly one statement"));
+    assert_eq!(up.process.terminate(), Some(0));
+}

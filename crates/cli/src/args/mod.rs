@@ -222,6 +222,10 @@ pub(crate) struct ExecArgs {
     /// Read SQL from this file, before the SQL arguments; repeat for more
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
+    /// A value for the next `?` of the one statement: NULL, a number, 'text', x'00ff', or text as
+    /// it is; repeat for more
+    #[arg(long = "param", value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) params: Vec<String>,
     /// When to give up, with exit code 3; nothing is changed then
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) timeout: Option<Duration>,
@@ -231,6 +235,9 @@ pub(crate) struct ExecArgs {
 pub(crate) struct QueryArgs {
     /// One statement that only reads
     pub(crate) sql: String,
+    /// A value for the next `?`, as `exec` reads it; repeat for more
+    #[arg(long = "param", value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) params: Vec<String>,
     /// How to print the rows; `--json` is the same as `--format json`
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(crate) format: Format,
@@ -243,6 +250,9 @@ pub(crate) struct QueryArgs {
 pub(crate) struct WatchArgs {
     /// One statement that only reads; its first column names a row
     pub(crate) sql: String,
+    /// A value for the next `?`, as `exec` reads it; repeat for more
+    #[arg(long = "param", value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) params: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

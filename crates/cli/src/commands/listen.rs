@@ -10,6 +10,7 @@ use crate::control::client::{self, Connection, Reached};
 use crate::control::handler::change_to_json;
 use crate::control::protocol::Request;
 use crate::error::CommandResult;
+use crate::literal::{parse, to_json};
 use crate::output;
 use crate::render::{live, status};
 
@@ -33,7 +34,9 @@ pub(super) async fn events(context: &Context) -> CommandResult<()> {
 pub(super) async fn watch(context: &Context, args: WatchArgs) -> CommandResult<()> {
     match client::reach(&context.dir, true).await? {
         Reached::Node(mut node) => {
-            let mut change = Some(node.ask(&Request::Watch { sql: args.sql }).await?);
+            let mut change = Some(
+                node.ask(&Request::Watch { sql: args.sql, params: to_json(&args.params) }).await?,
+            );
             listening();
             while let Some(shown) = change {
                 show_change(context, &shown)?;
@@ -45,7 +48,8 @@ pub(super) async fn watch(context: &Context, args: WatchArgs) -> CommandResult<(
         Reached::Files(error) => Err(error.into()),
         Reached::Directory(swarm) => {
             as_node(context, swarm, |swarm| async move {
-                let mut query = swarm.live_query(&args.sql, Vec::new());
+                let params = args.params.iter().map(|text| parse(text)).collect();
+                let mut query = swarm.live_query(&args.sql, params);
                 listening();
                 while let Some(change) = query.next().await? {
                     show_change(context, &change_to_json(&change))?;

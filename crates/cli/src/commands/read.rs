@@ -5,12 +5,13 @@ use crate::commands::Context;
 use crate::control::client;
 use crate::control::protocol::Request;
 use crate::error::CommandResult;
+use crate::literal::to_json;
 use crate::output;
 use crate::render::{history, peers, rows, status};
 
 /// `query`: runs a read-only statement.
 pub(super) async fn query(context: &Context, args: QueryArgs) -> CommandResult<()> {
-    let request = Request::Query { sql: args.sql };
+    let request = Request::Query { sql: args.sql, params: to_json(&args.params) };
     let answer = client::call_within(&context.dir, request, args.timeout).await?;
     match if context.json { Format::Json } else { args.format } {
         Format::Json => output::print_json(&rows::objects(&answer)),

@@ -83,9 +83,13 @@ async fn run_one(
     }
     let query = is_query(statement);
     let request = if query {
-        Request::Query { sql: statement.to_owned() }
+        Request::Query { sql: statement.to_owned(), params: Vec::new() }
     } else {
-        Request::Exec { message: MESSAGE.to_owned(), statements: vec![statement.to_owned()] }
+        Request::Exec {
+            message: MESSAGE.to_owned(),
+            statements: vec![statement.to_owned()],
+            params: Vec::new(),
+        }
     };
     match client::call(&context.dir, request).await {
         Ok(answer) if context.json => {

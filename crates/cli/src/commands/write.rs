@@ -12,6 +12,7 @@ use crate::commands::Context;
 use crate::control::client;
 use crate::control::protocol::Request;
 use crate::error::{CommandError, CommandResult};
+use crate::literal::to_json;
 use crate::output;
 use crate::render::text::{count, number, text};
 
@@ -21,7 +22,8 @@ const STDIN: &str = "-";
 /// `exec`: executes all statements and commits, or does nothing.
 pub(super) async fn exec(context: &Context, args: ExecArgs) -> CommandResult<()> {
     let statements = collect_sql(&args)?;
-    let request = Request::Exec { message: args.message, statements };
+    let request =
+        Request::Exec { message: args.message, statements, params: to_json(&args.params) };
     let answer = client::call_within(&context.dir, request, args.timeout).await?;
     context.print(&answer, committed)
 }
@@ -113,6 +115,7 @@ mod tests {
         let args = ExecArgs {
             message: String::new(),
             sql: vec!["two".into()],
+            params: Vec::new(),
             file: vec![file],
             timeout: None,
         };

@@ -21,8 +21,8 @@ use crate::error::{CommandError, CommandResult};
 /// The answer to a query is `{"columns": […], "rows": [[…]]}`, which also a table can be made of.
 pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Value> {
     match request {
-        Request::Exec { message, statements } => {
-            let statements = statements.into_iter().map(Statement::from);
+        Request::Exec { message, statements, params } => {
+            let statements = with_params(statements, &params)?;
             to_json(swarm.exec_and_commit(&message, statements).await?)
         }
         Request::Commit { message } => to_json(swarm.commit(&message).await?),
@@ -35,7 +35,9 @@ pub(crate) async fn handle(swarm: &Swarm, request: Request) -> CommandResult<Val
         Request::Restore { table, at, message } => {
             to_json(swarm.restore(&table, &at, &message).await?)
         }
-        Request::Query { sql } => Ok(rows_to_json(&swarm.query(&sql, Vec::new()).await?)),
+        Request::Query { sql, params } => {
+            Ok(rows_to_json(&swarm.query(&sql, values(&params)?).await?))
+        }
         Request::Status {} => to_json(swarm.status().await?),
         Request::Members {} => to_json(swarm.members().await?),
         Request::Log { limit } => to_json(swarm.log(limit).await?),
@@ -186,6 +188,24 @@ pub(crate) fn change_to_json(change: &QueryChange) -> Value {
         "changed": pairs.collect::<Vec<_>>(),
         "removed": rows(&change.removed),
     })
+}
+
+/// The statements, of which parameters need to be the only one.
+fn with_params(statements: Vec<String>, params: &[Value]) -> CommandResult<Vec<Statement>> {
+    match &statements[..] {
+        [sql] if !params.is_empty() => Ok(vec![Statement::new(sql.clone(), values(params)?)]),
+        _ if params.is_empty() => Ok(statements.into_iter().map(Statement::from).collect()),
+        _ => Err(CommandError::usage("parameters need exactly one statement")),
+    }
+}
+
+/// Parameters as they come over the socket.
+pub(crate) fn values(params: &[Value]) -> CommandResult<Vec<doltswarm::Value>> {
+    let values = params.iter().map(|json| {
+        let wrong = || CommandError::usage(format!("{json} is not a parameter"));
+        doltswarm::Value::from_json(json).ok_or_else(wrong)
+    });
+    values.collect()
 }
 
 /// A report as `--json` prints it.

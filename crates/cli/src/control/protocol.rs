@@ -36,8 +36,14 @@ pub(crate) struct Greeting {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
-    /// Execute and commit.
-    Exec { message: String, statements: Vec<String> },
+    /// Execute and commit. Parameters, as [`Value::to_json`](doltswarm::Value::to_json) writes
+    /// them, are for one statement.
+    Exec {
+        message: String,
+        statements: Vec<String>,
+        #[serde(default)]
+        params: Vec<serde_json::Value>,
+    },
     /// Commit what other programs left.
     Commit { message: String },
     /// Import a table from CSV.
@@ -49,7 +55,11 @@ pub(crate) enum Request {
     /// Make a table's rows what they were at a commit.
     Restore { table: String, at: String, message: String },
     /// Run a read-only query.
-    Query { sql: String },
+    Query {
+        sql: String,
+        #[serde(default)]
+        params: Vec<serde_json::Value>,
+    },
     /// What is going on.
     Status {},
     /// The other peers.
@@ -91,7 +101,11 @@ pub(crate) enum Request {
     /// Send every event from now on.
     Events {},
     /// Send the rows of a query, and how they change.
-    Watch { sql: String },
+    Watch {
+        sql: String,
+        #[serde(default)]
+        params: Vec<serde_json::Value>,
+    },
 }
 
 impl Request {
@@ -162,8 +176,11 @@ mod tests {
 
     #[test]
     fn a_request_survives_the_wire() {
-        let request =
-            Request::Exec { message: "m\n".into(), statements: vec!["select ';'".into()] };
+        let request = Request::Exec {
+            message: "m\n".into(),
+            statements: vec!["select ?, ';'".into()],
+            params: vec![serde_json::json!({ "blob": "00" })],
+        };
         let mut wire = Vec::new();
         block_on(write(&mut wire, &request)).unwrap();
         assert_eq!(wire.iter().filter(|byte| **byte == b'\n').count(), 1);

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doltswarm::Swarm;
+use doltswarm::{LiveQuery, Swarm};
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::control::handler::{change_to_json, handle};
+use crate::control::handler::{change_to_json, handle, values};
 use crate::control::protocol::{self, Greeting, Reply, Request, VERSION};
 use crate::control::socket::ControlSocket;
 use crate::error::{CommandError, CommandResult};
@@ -107,8 +107,13 @@ async fn serve_one(
     if matches!(request, Request::Events {}) {
         return send_events(swarm, reader, writer, closing).await;
     }
-    if let Request::Watch { sql } = request {
-        return send_changes(swarm, &sql, reader, writer, closing).await;
+    if let Request::Watch { sql, params } = request {
+        return match values(&params) {
+            Ok(params) => {
+                send_changes(swarm.live_query(&sql, params), reader, writer, closing).await
+            }
+            Err(error) => protocol::write(&mut writer, &Reply::Error(error)).await,
+        };
     }
     let (ends_with_node, ends_with_client) = (request.ends_with_node(), request.ends_with_client());
     let reply = tokio::select! {
@@ -144,13 +149,11 @@ async fn send_events(
 }
 
 async fn send_changes(
-    swarm: &Swarm,
-    sql: &str,
+    mut query: LiveQuery,
     mut reader: BufReader<OwnedReadHalf>,
     mut writer: OwnedWriteHalf,
     mut closing: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let mut query = swarm.live_query(sql, Vec::new());
     loop {
         let change = tokio::select! {
             change = query.next() => change,
