@@ -306,7 +306,7 @@ impl Driver {
 
     /// Says which tables differ between two tips of main, where somebody listens.
     pub(super) fn announce_tables(&self, from: CommitHash, to: CommitHash, local: bool) {
-        if self.shared.events.receiver_count() == 0 {
+        if !self.shared.events.are_heard() {
             return;
         }
         let shared = Arc::clone(&self.shared);

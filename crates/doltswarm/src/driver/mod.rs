@@ -12,6 +12,7 @@ mod command;
 mod connect;
 mod difference;
 mod engine_thread;
+mod events;
 mod foreign;
 mod garbage;
 mod input;
@@ -41,7 +42,7 @@ use doltswarm_core::node::dialer::Dialer;
 use doltswarm_core::node::lives::Lives;
 use doltswarm_core::node::{Event, Node, NodeConfig, OpId, Output};
 use doltswarm_core::time::Time;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 pub(crate) use absence::{Absence, is_absence, now as time_of_day};
@@ -49,6 +50,7 @@ pub(crate) use collect::collect;
 pub(crate) use command::{StatusRead, status_of};
 pub(crate) use connect::unix_ms;
 pub(crate) use engine_thread::{EngineHandle, Stopped};
+pub(crate) use events::Events;
 pub(crate) use foreign::Refused;
 pub(crate) use input::{Command, FetchError, Infos, Input, PullStarted, Reply};
 pub(crate) use intent::MergeIntents;
@@ -80,7 +82,7 @@ pub(crate) struct Shared {
     pub(crate) format: Arc<dyn ChunkFormat>,
     pub(crate) chunks: Mutex<Box<dyn ChunkReader>>,
     pub(crate) staging: Arc<Staging>,
-    pub(crate) events: broadcast::Sender<SwarmEvent>,
+    pub(crate) events: Events,
     pub(crate) inputs: mpsc::UnboundedSender<Input>,
     /// Counts the driver's rounds in which something happened, so that a waiter looks again only
     /// then.
@@ -115,7 +117,7 @@ impl Shared {
     /// Tells whoever listens. Nobody listening is not an error.
     pub(crate) fn emit(&self, event: SwarmEvent) {
         tracing::debug!(target: "doltswarm::events", ?event);
-        let _ = self.events.send(event);
+        self.events.send(event);
     }
 
     pub(crate) fn engine_version(&self) -> String {

@@ -435,6 +435,7 @@ impl Swarm {
         self.inner.shared.engine.stop();
         let _ = engine_ended.await;
         grace.abort();
+        self.inner.shared.events.end();
         // Clones of this value, and what the network was still answering, hold on to the store.
         if let Err(error) = self.inner.shared.store.close() {
             tracing::warn!(%error, "the node's store could not be flushed; it is derived again at start");

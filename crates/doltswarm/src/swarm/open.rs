@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use doltswarm_core::id::{PeerId, SwarmId};
-use doltswarm_core::limits::{EVENTS_BUFFERED_MAX, NAME_BYTES_MAX, SETTLE_AT_OPEN_TIMEOUT};
+use doltswarm_core::limits::{NAME_BYTES_MAX, SETTLE_AT_OPEN_TIMEOUT};
 use doltswarm_core::membership::Membership;
 use doltswarm_core::sign::sign_commit;
 use doltswarm_core::walk::Found;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::database::{Database, format_of};
 use super::layout::Layout;
 use super::{DoltServer, InitOptions, Inner, OpenError, OpenOptions, Running, Swarm};
 use crate::config::{Config, ConfigError, DoltConfig};
 use crate::driver::{
-    Absence, Driver, DriverParts, EngineHandle, MergeIntents, Service, Shared, Stopped, recover,
-    restore_membership,
+    Absence, Driver, DriverParts, EngineHandle, Events, MergeIntents, Service, Shared, Stopped,
+    recover, restore_membership,
 };
 use crate::engine::{ChunkReader, CommitMeta, Engine, EngineError};
 use crate::identity::{Identity, IdentityError};
@@ -317,7 +317,7 @@ impl Parts {
             format,
             chunks: Mutex::new(chunks),
             staging: Arc::new(staging),
-            events: broadcast::Sender::new(EVENTS_BUFFERED_MAX),
+            events: Events::default(),
             inputs,
             rounds: watch::Sender::new(0),
             isolated: AtomicBool::new(false),
