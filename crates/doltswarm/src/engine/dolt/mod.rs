@@ -16,6 +16,7 @@ use self::chunks::{DoltChunks, Pusher};
 use self::counters::Counters;
 use self::cut::Note;
 use self::grafts::Ways;
+use self::losses::Records;
 use self::merge::Way;
 use self::session::{During, Link, Losses, Purpose, Session, retry_busy, text};
 use self::settle::Stop;
@@ -41,6 +42,7 @@ mod grafts;
 mod guard;
 mod ingest;
 mod lexer;
+mod losses;
 mod merge;
 mod moving;
 mod objects;
@@ -91,6 +93,8 @@ pub struct Dolt {
     counters: Counters,
     /// The commit of main that was last looked at for conflicts.
     looked_at: Option<CommitHash>,
+    /// The newest commit of main that has all records of those before it.
+    whole_at: Option<CommitHash>,
 }
 
 impl Dolt {
@@ -116,6 +120,7 @@ impl Dolt {
             version,
             counters: Counters::default(),
             looked_at: None,
+            whole_at: None,
         })
     }
 
@@ -214,6 +219,27 @@ impl Dolt {
         retry_busy(is_busy, || self.try_merge(merge, policy, way))
     }
 
+    /// Brings back what main, which stands at `main`, lacks of records; returns where it is then.
+    fn bring_back_records(&mut self, main: CommitHash) -> EngineResult<CommitHash> {
+        let since = self.whole_at.unwrap_or(main);
+        if since == main {
+            return Ok(main);
+        }
+        let link = self.main.link()?;
+        let main = match losses::bring_back(link, &mut self.exec, &mut self.note, &since, &main)? {
+            Records::Whole => main,
+            Records::Restored(commit) => {
+                tracing::warn!(%main, "records of conflicts were removed and are brought back");
+                moving::show_commit(link, &commit);
+                commit
+            }
+            // The next commit on main is compared with the same records.
+            Records::Waiting => return Ok(main),
+        };
+        self.whole_at = Some(main);
+        Ok(main)
+    }
+
     fn try_merge(
         &mut self,
         merge: &Merge,
@@ -258,6 +284,10 @@ impl Engine for Dolt {
     }
 
     fn main(&mut self) -> EngineResult<CommitHash> {
+        if self.whole_at.is_none() {
+            // Where main stood when the node was last up, before the next line changes it.
+            self.whole_at = moving::shown(self.main_link()?)?;
+        }
         let main = moving::main(self.main_link()?)?;
         if self.looked_at == Some(main) {
             return Ok(main);
@@ -274,6 +304,7 @@ impl Engine for Dolt {
             }
             None => main,
         };
+        let main = self.bring_back_records(main)?;
         self.looked_at = Some(main);
         Ok(main)
     }
@@ -303,7 +334,12 @@ impl Engine for Dolt {
         let database = &self.options.url.database;
         let (main, branch, note) = (&mut self.main, &mut self.exec, &mut self.note);
         let done = exec::transact(main, branch, note, database, meta, work)?;
-        self.looked_at = done.commit.or(self.looked_at);
+        if let Some(commit) = done.commit {
+            // A commit of another program that it was made on is looked at with it.
+            let is_next = self.whole_at == Some(done.parent);
+            self.looked_at = is_next.then_some(commit);
+            self.whole_at = if is_next { Some(commit) } else { self.whole_at };
+        }
         Ok(done)
     }
 
@@ -373,6 +409,7 @@ impl Engine for Dolt {
         let moved = mover.move_main(expected, to).inspect_err(|_| self.main.forget());
         if let Ok(MoveOutcome::Moved) = moved {
             self.looked_at = Some(*to);
+            self.whole_at = Some(*to);
         }
         moved
     }

@@ -81,6 +81,13 @@ pub(super) fn main(link: &mut Link) -> EngineResult<CommitHash> {
     Ok(tip)
 }
 
+/// Where the branch of the fold's tip stands; `None` before the founding.
+pub(super) fn shown(link: &mut Link) -> EngineResult<Option<CommitHash>> {
+    let sql = "SELECT hash FROM dolt_branches WHERE name = ?";
+    let rows = link.rows(sql, &[FOLD.into()]).during("look for the fold's tip")?;
+    rows.first().map(|row| parse_hash(row.first())).transpose()
+}
+
 /// Makes the branch of the fold's tip stand at `to`.
 pub(super) fn show(link: &mut Link, to: &CommitHash) -> EngineResult<()> {
     let sql = "CALL DOLT_BRANCH('-f', ?, ?)";

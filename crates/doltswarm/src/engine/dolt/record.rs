@@ -76,39 +76,52 @@ pub(super) fn add(link: &mut Link, records: &[Record], base: &CommitHash) -> Res
 /// Unites the table of the two sides on the connection's branch: it only grows, and what is
 /// resolved on either side is resolved. A table that is gone, or has another form, is made anew.
 pub(super) fn unite(link: &mut Link, ours: &CommitHash, theirs: &CommitHash) -> Result<(), Stop> {
-    if fill(link, &[theirs]).is_ok() {
-        return Ok(());
+    match fill(link, theirs) {
+        Err(error) if error.is_rejection() => Ok(make_anew(link, [ours, theirs])?),
+        done => Ok(done.during("unite the conflicts")?),
     }
+}
+
+/// Adds to the table on the connection's branch what `first` has in it, or makes it anew of what
+/// the two have. Of rows with one id that of `first` stands, unless the branch has it.
+pub(super) fn fill_first(link: &mut Link, [first, second]: [&CommitHash; 2]) -> EngineResult<()> {
+    match fill(link, first) {
+        Err(error) if error.is_rejection() => make_anew(link, [first, second]),
+        done => done.during("unite the conflicts"),
+    }
+}
+
+fn make_anew(link: &mut Link, sides: [&CommitHash; 2]) -> EngineResult<()> {
     link.run("DROP TABLE IF EXISTS swarm_conflicts", &[]).during("make swarm_conflicts anew")?;
     link.run(CREATE, &[]).during("make swarm_conflicts anew")?;
-    for side in [ours, theirs] {
-        match fill(link, &[side]) {
+    for side in sides {
+        match fill(link, side) {
             // A side that has no such table, or one of another form, has no records.
-            Err(error) if !error.is_rejection() => {
-                return Err(Stop::Engine(error.during("unite the conflicts")));
-            }
+            Err(error) if !error.is_rejection() => return Err(error.during("unite the conflicts")),
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Adds what commits have in the table.
-fn fill(link: &mut Link, commits: &[&CommitHash]) -> Result<(), SqlError> {
-    for commit in commits {
-        let at = commit_text(commit);
-        let columns = "id, kind, table_name, row_key, base, loser, winner, state";
-        let sql = format!(
-            "INSERT INTO swarm_conflicts ({columns}) SELECT {columns} \
-             FROM swarm_conflicts AS OF '{at}' AS theirs \
-             WHERE NOT EXISTS (SELECT 1 FROM swarm_conflicts AS own WHERE own.id = theirs.id)"
-        );
-        link.run(&sql, &[])?;
-        let sql = format!(
-            "UPDATE swarm_conflicts SET state = 'resolved' WHERE state = 'open' AND id IN \
-             (SELECT id FROM swarm_conflicts AS OF '{at}' WHERE state = 'resolved')"
-        );
-        link.run(&sql, &[])?;
+/// Adds what a commit has in the table.
+fn fill(link: &mut Link, commit: &CommitHash) -> Result<(), SqlError> {
+    let at = commit_text(commit);
+    let columns = "id, kind, table_name, row_key, base, loser, winner, state";
+    let sql = format!(
+        "INSERT INTO swarm_conflicts ({columns}) SELECT {columns} \
+         FROM swarm_conflicts AS OF '{at}' AS theirs \
+         WHERE NOT EXISTS (SELECT 1 FROM swarm_conflicts AS own WHERE own.id = theirs.id)"
+    );
+    link.run(&sql, &[])?;
+    // One by one: an UPDATE that reads the same table AS OF a commit is refused by the server.
+    let sql = format!(
+        "SELECT own.id FROM swarm_conflicts AS own \
+         JOIN swarm_conflicts AS OF '{at}' AS theirs ON own.id = theirs.id \
+         WHERE own.state = 'open' AND theirs.state = 'resolved' ORDER BY own.id"
+    );
+    for row in link.rows(&sql, &[])? {
+        link.run("UPDATE swarm_conflicts SET state = 'resolved' WHERE id = ?", &row)?;
     }
     Ok(())
 }

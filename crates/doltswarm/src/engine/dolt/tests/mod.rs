@@ -17,6 +17,7 @@ use crate::engine::{ChunkFormat, Engine};
 
 mod catch_up;
 mod cut;
+mod losses;
 mod own;
 mod race;
 mod server;
