@@ -2,7 +2,8 @@
 //!
 //! The node greets with a line, so that a client knows that it was taken and by which version. The
 //! client writes one request, the node one reply; to [`Request::Events`] it writes one reply when
-//! it listens and then one for each event, to [`Request::Watch`] one for each change. One connection carries one request.
+//! it listens and then one for each event, to [`Request::Watch`] one for each change. One
+//! connection carries one request.
 
 use std::io;
 use std::net::SocketAddr;

@@ -176,7 +176,7 @@ fn join_once(conditions: Conditions) {
     assert_downloaded_once(came, ann.size());
 }
 
-/// The link of a join is cut five times for a second: one try, and no more than 1.1 times the bytes.
+/// The link of a join is cut five times for a second: one try, and at most 1.1 times the bytes.
 #[test]
 fn join_survives_short_cuts() {
     const CUTS: u64 = 5;
@@ -220,8 +220,8 @@ fn join_goes_on_after_long_cuts() {
     assert_cost_of_cuts(came(), whole);
 }
 
-/// While 1.5 MB are on their way to bob at 2 Mbit/s, a row of his gets to ann: her small messages and
-/// requests do not wait behind what she sends.
+/// While 1.5 MB are on their way to bob at 2 Mbit/s, a row of his gets to ann: her small messages
+/// and requests do not wait behind what she sends.
 #[test]
 fn small_commit_overtakes_a_large_transfer() {
     const ROWS: u64 = 12_000;

@@ -1,8 +1,8 @@
 //! Commits of other peers that take records of conflicts away.
 //!
-//! Such a commit is set aside with all that builds on it. That is decided when a commit is accepted,
-//! by its content and that of its first parent alone, so every node decides it alike, in whatever
-//! order commits arrive.
+//! Such a commit is set aside with all that builds on it. That is decided when it is accepted, by
+//! its content and that of its first parent alone, so every node decides it alike, in whatever order
+//! commits arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -165,8 +165,8 @@ fn transport() -> Result<QuicTransportConfig, BindError> {
     // The window of a single stream stays at its default: with a larger one the transport takes a
     // fast sender for an attacker and kills the connection.
     Ok(QuicTransportConfig::builder()
-        // The default, Cubic, takes each lost packet for a full queue: at 1 % loss and 100 ms it used
-        // a fortieth of the link (docs/networks.md).
+        // The default, Cubic, takes each lost packet for a full queue: at 1 % loss and 100 ms it
+        // used a fortieth of the link (docs/networks.md).
         .congestion_controller_factory(Arc::new(Bbr3Config::default()))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_PER_CONNECTION_MAX))
         // One, for the word that a connection is accepted.

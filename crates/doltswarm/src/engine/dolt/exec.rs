@@ -14,7 +14,7 @@ use super::cut::{Move, Note};
 use super::guard::{Mode, judge};
 use super::moving::{self, Followed};
 use super::objects;
-use super::session::{During, Link, Session, SqlError, number, pause, retry_busy, text};
+use super::session::{During, Link, Session, SqlError, is_busy, number, pause, retry_busy, text};
 use super::table::Table;
 use crate::engine::record;
 use crate::engine::{
@@ -97,7 +97,6 @@ pub(super) fn transact(
             continue;
         }
         let start = tip(main)?;
-        let is_busy = |error: &EngineError| matches!(error, EngineError::Busy);
         let (commit, rows_affected) = retry_busy(is_busy, || {
             let done = on_branch(branch.link()?, &start, database, &words, work);
             if done.is_err() {

@@ -18,7 +18,7 @@ use self::cut::Note;
 use self::grafts::Ways;
 use self::losses::Records;
 use self::merge::Way;
-use self::session::{During, Link, Losses, Purpose, Session, retry_busy, text};
+use self::session::{During, Link, Losses, Purpose, Session, is_busy, retry_busy, text};
 use self::settle::Stop;
 use self::store::Inbox;
 use super::{
@@ -215,8 +215,8 @@ impl Dolt {
         policy: ConflictPolicy,
         way: Way,
     ) -> Result<MergeOutcome, Stop> {
-        let is_busy = |stop: &Stop| matches!(stop, Stop::Engine(EngineError::Busy));
-        retry_busy(is_busy, || self.try_merge(merge, policy, way))
+        let stopped_busy = |stop: &Stop| matches!(stop, Stop::Engine(error) if is_busy(error));
+        retry_busy(stopped_busy, || self.try_merge(merge, policy, way))
     }
 
     /// Brings back what main, which stands at `main`, lacks of records; returns where it is then.
@@ -391,7 +391,6 @@ impl Engine for Dolt {
     }
 
     fn ingest(&mut self, source: Arc<dyn ChunkSource>, commit: &CommitHash) -> EngineResult<()> {
-        let is_busy = |error: &EngineError| matches!(error, EngineError::Busy);
         retry_busy(is_busy, || {
             ingest::ingest(self.main.link()?, &self.inbox, &self.pusher, source.as_ref(), commit)
         })

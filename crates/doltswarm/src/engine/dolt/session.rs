@@ -442,6 +442,11 @@ pub(super) fn pause(attempt: u32) {
     std::thread::sleep(Duration::from_millis(u64::from(attempt.min(20))));
 }
 
+/// Whether the server calls itself busy.
+pub(super) fn is_busy(error: &EngineError) -> bool {
+    matches!(error, EngineError::Busy)
+}
+
 /// Does work on a branch that only this node uses, and does it again while the server calls itself
 /// busy, at most [`DOLT_BUSY_TRIES_MAX`] times in all. Each try starts from nothing.
 pub(super) fn retry_busy<T, E>(
@@ -464,7 +469,6 @@ mod tests {
 
     #[test]
     fn busy_work_is_tried_a_limited_number_of_times() {
-        let is_busy = |error: &EngineError| matches!(error, EngineError::Busy);
         for (busy, tries, succeeds) in [(0, 1, true), (4, 5, true), (5, 5, false)] {
             let mut calls = 0;
             let done = retry_busy(is_busy, || {
